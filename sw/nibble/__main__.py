@@ -1,0 +1,5 @@
+"""`python -m nibble` is the `nibble` command."""
+
+from nibble.cli import main
+
+main()

@@ -1,0 +1,55 @@
+"""The `nibble` command: registers the sub-commands and turns errors into one line and an exit code."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+import click
+import typer
+
+from nibble.errors import NibbleError
+
+COMMANDS = (
+    "import_",
+    "quantize",
+    "inspect",
+    "verify",
+    "compile",
+    "simulate",
+    "detect",
+    "eval",
+    "train",
+    "demo",
+)
+
+app = typer.Typer(
+    name="nibble", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__
+)
+
+
+def _register() -> None:
+    for name in COMMANDS:
+        import_module(f"nibble.commands.{name}").register(app)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; exit 0 done, 1 the check failed, 2 bad input."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in arguments
+    _register()
+    try:
+        sys.exit(app([a for a in arguments if a != "--debug"], standalone_mode=False) or 0)
+    except NibbleError as error:
+        _fail(str(error), error.exit_code, debug)
+    except click.ClickException as error:
+        _fail(error.format_message(), 2, debug)
+    except (click.Abort, KeyboardInterrupt):
+        _fail("interrupted", 130, debug)
+
+
+def _fail(message: str, code: int, debug: bool) -> None:
+    if debug:
+        raise
+    print("nibble: " + " ".join(message.split()), file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,34 @@
+"""Options and fixtures that every test may use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--data", type=Path, default=ROOT.parent / "shared" / "data", help="folder of real test data")
+    parser.addoption("--require-data", action="store_true", help="fail, do not skip, when the data folder is absent")
+    parser.addoption("--slow", action="store_true", help="run the tests marked slow too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--slow"):
+        return
+    for item in items:
+        if "slow" in item.keywords:
+            item.add_marker(pytest.mark.skip(reason="slow: runs with --slow (make test-slow)"))
+
+
+@pytest.fixture(scope="session")
+def data(request: pytest.FixtureRequest) -> Path:
+    """The folder of real weights, graphs and pictures; the test is skipped where it is absent."""
+    folder: Path = request.config.getoption("--data")
+    if folder.is_dir():
+        return folder
+    if request.config.getoption("--require-data"):
+        pytest.fail(f"{folder} is required here and absent")
+    pytest.skip(f"real data not found: {folder}")
