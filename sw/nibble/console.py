@@ -1,0 +1,39 @@
+"""What every command prints with: tables, and a progress bar on a terminal only (none in a pipe)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+Item = TypeVar("Item")
+
+JsonOption = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write a machine-readable summary.")]
+
+out = Console(highlight=False, soft_wrap=True)
+"""Results."""
+err = Console(stderr=True, highlight=False)
+"""Progress and warnings."""
+
+
+def progress(items: Iterable[Item], description: str, total: float | None = None) -> Iterator[Item]:
+    """Yield `items`, with a progress bar on standard error when that is a terminal."""
+    if not err.is_terminal:
+        yield from items
+        return
+    yield from track(items, description, total=total, console=err, transient=True)
+
+
+def print_table(title: str, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
+    """Print a table; every column but the first is right-aligned."""
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="right" if index else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*(str(cell) for cell in row))
+    out.print(table)
