@@ -1,0 +1,83 @@
+"""Reading and writing ONNX files: whatever the bytes, the user gets a model or one line that says what is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from onnx.external_data_helper import load_external_data_for_model
+
+from nibble import files
+from nibble.errors import InputError
+from nibble.yolo.spec import METADATA_KEY, Decoder
+
+
+def load_model(path: Path) -> onnx.ModelProto:
+    """Read and check an ONNX file, external data included; raises InputError naming the file and what is wrong."""
+    model = _parse(path)
+    if not model.graph.node:
+        raise InputError(path, "no graph", "an ONNX model")
+    _load_external_data(model, path)
+    try:
+        onnx.checker.check_model(model)
+    except (onnx.checker.ValidationError, ValueError, RuntimeError) as error:
+        raise InputError(path, f"an invalid model ({_first_line(error)})", "a valid ONNX model") from error
+    return model
+
+
+def save_model(model: onnx.ModelProto, path: Path) -> None:
+    """Write `model`, whole or not at all (up to protobuf's 2 GB)."""
+    files.write_bytes(path, model.SerializeToString(deterministic=True))
+
+
+def read_decoder(model: onnx.ModelProto, path: Path) -> Decoder:
+    """Return the decoder facts recorded in `model`; raises InputError, naming `path`, when absent or inconsistent."""
+    texts = [entry.value for entry in model.metadata_props if entry.key == METADATA_KEY]
+    if not texts:
+        raise InputError(path, "no decoder metadata", f"{METADATA_KEY} as `nibble import onnx` records it")
+    try:
+        decoder = Decoder.from_json(texts[-1])
+    except (ValueError, RecursionError) as error:
+        raise InputError(path, f"bad decoder metadata ({error})", "what `nibble import onnx` records") from error
+    outputs = {output.name for output in model.graph.output}
+    for name in (name for head in decoder.heads for name in head.outputs):
+        if name not in outputs:
+            raise InputError(path, f"decoder metadata for an absent output {name!r}", f"one of {sorted(outputs)}")
+    return decoder
+
+
+def has_decoder(model: onnx.ModelProto) -> bool:
+    """Tell whether `model` carries decoder facts."""
+    return any(entry.key == METADATA_KEY for entry in model.metadata_props)
+
+
+def write_decoder(model: onnx.ModelProto, decoder: Decoder) -> None:
+    """Record `decoder` in the metadata of `model`, in place of what was there."""
+    kept = [entry for entry in model.metadata_props if entry.key != METADATA_KEY]
+    del model.metadata_props[:]
+    model.metadata_props.extend([*kept, onnx.StringStringEntryProto(key=METADATA_KEY, value=decoder.to_json())])
+
+
+def _parse(path: Path) -> onnx.ModelProto:
+    try:
+        model = onnx.ModelProto()
+        model.ParseFromString(path.read_bytes())
+        return model
+    except OSError as error:
+        raise InputError(path, error.strerror or "an unreadable file", "an ONNX model") from error
+    except (DecodeError, UnicodeDecodeError) as error:
+        raise InputError(path, "bytes that are no ONNX model", "an ONNX model") from error
+
+
+def _load_external_data(model: onnx.ModelProto, path: Path) -> None:
+    try:
+        load_external_data_for_model(model, str(path.parent))
+    except (OSError, ValueError, RuntimeError, onnx.checker.ValidationError) as error:
+        raise InputError(
+            path, f"unreadable external data ({_first_line(error)})", "its data beside the model"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n", 1)[0]
