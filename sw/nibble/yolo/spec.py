@@ -80,7 +80,9 @@ def _decoder(raw: dict[str, Any]) -> Decoder:
     for key in ("mean", "std"):
         preprocess[key] = tuple(float(v) for v in preprocess[key])
     heads = tuple(
-        Head(tuple(h["outputs"]), int(h["stride"]), tuple((float(w), float(t)) for w, t in h["anchors"]), h["scale_x_y"])
+        Head(
+            tuple(h["outputs"]), int(h["stride"]), tuple((float(w), float(t)) for w, t in h["anchors"]), h["scale_x_y"]
+        )
         for h in raw["heads"]
     )
     rest = {key: raw[key] for key in ("reg_max", "softmax", "new_coords")}
