@@ -7,6 +7,7 @@ stage guesses. Standard library only: the board runtime imports this file.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -43,6 +44,10 @@ class Head:
     anchors: tuple[tuple[float, float], ...] = ()
     scale_x_y: float = 1.0
 
+    def cells(self, preprocess: Preprocess) -> tuple[int, int]:
+        """Return rows and columns of the grid: the input's size over the stride, rounded up."""
+        return -(-preprocess.height // self.stride), -(-preprocess.width // self.stride)
+
 
 @dataclass(frozen=True)
 class Decoder:
@@ -69,21 +74,56 @@ class Decoder:
         """Read the metadata text; raises ValueError with what is wrong when it is not a decoder."""
         try:
             return _decoder(json.loads(text))
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, OverflowError) as error:
             raise ValueError(f"not a decoder description: {error!r}") from error
 
 
 def _decoder(raw: dict[str, Any]) -> Decoder:
-    if raw["family"] not in FAMILIES:
-        raise ValueError(f"decoder family {raw['family']!r}, expected one of {', '.join(FAMILIES)}")
-    preprocess = dict(raw["preprocess"])
-    for key in ("mean", "std"):
-        preprocess[key] = tuple(float(v) for v in preprocess[key])
-    heads = tuple(
-        Head(
-            tuple(h["outputs"]), int(h["stride"]), tuple((float(w), float(t)) for w, t in h["anchors"]), h["scale_x_y"]
-        )
-        for h in raw["heads"]
+    decoder = Decoder(
+        str(raw["family"]),
+        _preprocess(raw["preprocess"]),
+        tuple(str(name) for name in raw["classes"]),
+        tuple(_head(head) for head in raw["heads"]),
+        int(raw["reg_max"]),
+        bool(raw["softmax"]),
+        bool(raw["new_coords"]),
     )
-    rest = {key: raw[key] for key in ("reg_max", "softmax", "new_coords")}
-    return Decoder(raw["family"], Preprocess(**preprocess), tuple(raw["classes"]), heads, **rest)
+    if decoder.family not in FAMILIES:
+        raise ValueError(f"decoder family {decoder.family!r}, expected one of {', '.join(FAMILIES)}")
+    if not decoder.classes or not decoder.heads:
+        raise ValueError(
+            f"{len(decoder.classes)} classes and {len(decoder.heads)} heads, expected at least one of each"
+        )
+    for head in decoder.heads:
+        _check_head(head, decoder)
+    return decoder
+
+
+def _preprocess(raw: dict[str, Any]) -> Preprocess:
+    mean, std = (tuple(float(value) for value in raw[key]) for key in ("mean", "std"))
+    made = Preprocess(int(raw["width"]), int(raw["height"]), str(raw["color"]), mean, std, int(raw["padding"]))  # type: ignore[arg-type]
+    if made.width < 1 or made.height < 1 or not 0 <= made.padding <= 255:
+        raise ValueError(f"input {made.width}x{made.height}, padding {made.padding}, expected pixels and 0 to 255")
+    if made.color not in ("rgb", "bgr"):
+        raise ValueError(f"color {made.color!r}, expected rgb or bgr")
+    if not (len(mean) == len(std) == 3 and all(map(math.isfinite, mean + std)) and all(std)):
+        raise ValueError(f"mean {mean} and std {std}, expected three numbers each, std not 0")
+    return made
+
+
+def _head(raw: dict[str, Any]) -> Head:
+    anchors = tuple((float(width), float(height)) for width, height in raw["anchors"])
+    return Head(tuple(str(name) for name in raw["outputs"]), int(raw["stride"]), anchors, float(raw["scale_x_y"]))
+
+
+def _check_head(head: Head, decoder: Decoder) -> None:
+    anchored = decoder.family in ("yolo", "yolov5")
+    outputs = 2 if decoder.family in ("yolov8", "yolov10") else 1
+    if len(head.outputs) != outputs:
+        raise ValueError(f"a {decoder.family} head of {len(head.outputs)} outputs, expected {outputs}")
+    if head.stride < 1:
+        raise ValueError(f"stride {head.stride}, expected at least 1")
+    if anchored and not head.anchors:
+        raise ValueError(f"a {decoder.family} head without anchors, expected at least one")
+    if not anchored and decoder.reg_max < 1:
+        raise ValueError(f"reg_max {decoder.reg_max} in {decoder.family}, expected at least 1")

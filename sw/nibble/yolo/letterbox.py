@@ -1,0 +1,61 @@
+"""From a picture file to the network's input."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from nibble.errors import InputError
+from nibble.yolo.detections import Floats, Placement
+from nibble.yolo.spec import Preprocess
+
+Pixels = npt.NDArray[np.uint8]
+"""Rows, columns, RGB."""
+
+
+def read_picture(path: Path, upright: bool = True) -> Pixels:
+    """Read a picture file as uint8 (H, W, 3), RGB; turned upright as its EXIF says, or left as stored.
+
+    Raises InputError when the file cannot be read or is not a picture.
+    """
+    expected = "a picture (JPEG, PNG, ...)"
+    try:
+        content = np.frombuffer(path.read_bytes(), np.uint8)
+    except OSError as error:
+        raise InputError(path, error.strerror or "an unreadable file", expected) from error
+    flags = cv2.IMREAD_COLOR if upright else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        decoded: Any = cv2.imdecode(content, flags)
+    except cv2.error:
+        decoded = None
+    if decoded is None:
+        raise InputError(path, f"{len(content)} bytes that are no picture", expected)
+    picture: Pixels = cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
+    return picture
+
+
+def letterbox(picture: Pixels, preprocess: Preprocess) -> tuple[Pixels, Placement]:
+    """Resize `picture` (H, W, 3), bilinear, to fit the network's input, centred on padding; return it and its place."""
+    height, width = picture.shape[:2]
+    scale = min(preprocess.width / width, preprocess.height / height)
+    scaled_width, scaled_height = max(1, round(width * scale)), max(1, round(height * scale))
+    left, top = (preprocess.width - scaled_width) // 2, (preprocess.height - scaled_height) // 2
+    boxed = np.full((preprocess.height, preprocess.width, 3), preprocess.padding, np.uint8)
+    resized = cv2.resize(picture, (scaled_width, scaled_height), interpolation=cv2.INTER_LINEAR)
+    boxed[top : top + scaled_height, left : left + scaled_width] = resized
+    return boxed, Placement(width, height, left, top, scaled_width, scaled_height)
+
+
+def to_input(picture: Pixels, preprocess: Preprocess) -> Floats:
+    """Return (pixel - mean) / std as float32 (1, 3, H, W), channels in the order of `preprocess`, of an RGB picture.
+
+    With mean 0 and std 255 that is pixel / 255, which QuantizeLinear with scale 1/255 turns back into the pixel.
+    """
+    ordered = picture[:, :, ::-1] if preprocess.color == "bgr" else picture
+    mean, std = np.array(preprocess.mean, np.float32), np.array(preprocess.std, np.float32)
+    planes: Floats = ((ordered.astype(np.float32) - mean) / std).transpose(2, 0, 1)[None]
+    return np.ascontiguousarray(planes)
