@@ -1,0 +1,46 @@
+"""Run a float model over pictures and count the values of its tensors, one picture at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+from nibble import ort
+from nibble.errors import InputError
+from nibble.quantize.observer import Histogram
+from nibble.yolo.letterbox import Floats
+
+_REFUSALS = (state.Fail, state.InvalidArgument, state.InvalidGraph, state.NotImplemented, state.RuntimeException)
+
+
+def observe(
+    model: onnx.ModelProto, tensors: Sequence[str], inputs: Iterable[Floats], where: Path
+) -> dict[str, Histogram]:
+    """Return a histogram of each of `tensors` over all `inputs` [1, 3, H, W]; memory does not grow with their number.
+
+    Raises InputError naming `where` when the model does not run or a tensor is not finite.
+    """
+    histograms = {name: Histogram() for name in tensors}
+    if not tensors:
+        return histograms
+    try:
+        opened = ort.session(ort.with_outputs(model, tensors))
+        feed = opened.get_inputs()[0].name
+        for values in inputs:
+            for name, found in zip(tensors, opened.run(list(tensors), {feed: values}), strict=True):
+                _add(histograms[name], name, found, where)
+    except _REFUSALS as error:
+        reason = str(error).strip().split("\n", 1)[0]
+        raise InputError(where, f"a model that does not run ({reason})", "one that onnxruntime runs") from error
+    return histograms
+
+
+def _add(histogram: Histogram, name: str, values: Floats, where: Path) -> None:
+    if not np.isfinite(values).all():
+        raise InputError(where, f"values that are not finite in tensor {name!r}", "a model with finite activations")
+    histogram.add(values)

@@ -1,0 +1,91 @@
+"""Bring a float model into the one form that the rest of the package expects."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+from onnx import numpy_helper, version_converter
+
+from nibble.errors import InputError, UnsupportedError
+
+OPSET = 21
+"""Opset of every file written here: the first with 4-bit integers."""
+_INTEGER_OPS = ("QLinear", "QuantizeLinear", "DequantizeLinear", "ConvInteger", "MatMulInteger")
+
+
+def prepare(model: onnx.ModelProto, where: Path) -> onnx.ModelProto:
+    """Return a copy of a float `model` at opset 21 with named nodes, its constants as initializers, no Identity.
+
+    Raises InputError when the model is quantized already, UnsupportedError when its operators have no opset 21 form.
+    """
+    _check_float(model, where)
+    prepared = _at_opset(model, where)
+    _lift_constants(prepared.graph)
+    _drop_identities(prepared.graph)
+    _name_nodes(prepared.graph)
+    return prepared
+
+
+def _check_float(model: onnx.ModelProto, where: Path) -> None:
+    for node in model.graph.node:
+        if node.op_type.startswith(_INTEGER_OPS):
+            raise InputError(where, f"a model with {node.op_type}: quantized already", "a float model")
+    for node in model.graph.node:
+        if any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute):
+            raise UnsupportedError(where, f"{node.op_type} {node.name!r}, which holds a sub-graph,")
+
+
+def _at_opset(model: onnx.ModelProto, where: Path) -> onnx.ModelProto:
+    version = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 1)
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    if version < OPSET:
+        try:
+            copy = version_converter.convert_version(copy, OPSET)
+        except (RuntimeError, ValueError) as error:
+            reason = str(error).strip().split("\n", 1)[0]
+            raise UnsupportedError(where, f"raising opset {version} to {OPSET} ({reason})") from error
+    del copy.metadata_props[:]
+    copy.metadata_props.extend(model.metadata_props)
+    copy.ir_version = max(10, copy.ir_version)
+    return copy
+
+
+def _lift_constants(graph: onnx.GraphProto) -> None:
+    kept = []
+    for node in graph.node:
+        value = next((a.t for a in node.attribute if a.name == "value"), None)
+        if node.op_type == "Constant" and value is not None:
+            graph.initializer.append(numpy_helper.from_array(numpy_helper.to_array(value), node.output[0]))
+        else:
+            kept.append(node)
+    del graph.node[:]
+    graph.node.extend(kept)
+
+
+def _drop_identities(graph: onnx.GraphProto) -> None:
+    outputs = {output.name for output in graph.output}
+    source: dict[str, str] = {}
+    kept = []
+    for node in graph.node:
+        for index, name in enumerate(node.input):
+            node.input[index] = source.get(name, name)
+        if node.op_type in ("Identity", "Dropout") and node.output[0] not in outputs and not any(node.output[1:]):
+            source[node.output[0]] = node.input[0]
+        else:
+            kept.append(node)
+    del graph.node[:]
+    graph.node.extend(kept)
+
+
+def _name_nodes(graph: onnx.GraphProto) -> None:
+    seen: set[str] = set()
+    for node in graph.node:
+        base = name = node.name or f"{node.op_type}_{node.output[0]}"
+        count = 1
+        while name in seen:
+            count += 1
+            name = f"{base}_{count}"
+        node.name = name
+        seen.add(name)
