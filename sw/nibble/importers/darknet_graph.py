@@ -137,7 +137,9 @@ class _Builder:
         source, filters = self.last, section.integer("filters", 1, 1)
         size, groups = section.integer("size", 1, 1), section.integer("groups", 1, 1)
         if source.channels % groups or filters % groups:
-            raise section.bad(f"groups={groups}", f"a divisor of {source.channels} channels and {filters} filters")
+            raise section.bad(
+                f"groups={groups}", f"a divisor of {source.channels} channels and {filters} filters", "groups"
+            )
         pad = size // 2 if section.integer("pad", 0) else section.integer("padding", 0)
         stride = section.integer("stride", 1, 1)
         strides = [section.integer("stride_y", stride, 1), section.integer("stride_x", stride, 1)]
