@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-import click
 import typer
+from typer.exceptions import Abort, TyperException
 
 from nibble.errors import NibbleError
 
@@ -42,9 +42,9 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(app([a for a in arguments if a != "--debug"], standalone_mode=False) or 0)
     except NibbleError as error:
         _fail(str(error), error.exit_code, debug)
-    except click.ClickException as error:
+    except TyperException as error:
         _fail(error.format_message(), 2, debug)
-    except (click.Abort, KeyboardInterrupt):
+    except (Abort, KeyboardInterrupt):
         _fail("interrupted", 130, debug)
 
 
