@@ -1,0 +1,173 @@
+"""The training recipe: one YAML, every key explicit, nothing guessed."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from nibble.errors import InputError
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(gt=0, le=1_000_000)]
+
+
+def _ordered(bounds: tuple[float, float]) -> tuple[float, float]:
+    if bounds[0] > bounds[1]:
+        raise ValueError(f"the range starts at {bounds[0]:g}, above its end {bounds[1]:g}")
+    return bounds
+
+
+def _relative(path: str) -> str:
+    if not path or PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
+        raise ValueError(f"{path!r} is not a path inside the data folder")
+    return path
+
+
+Range = Annotated[tuple[Positive, Positive], AfterValidator(_ordered)]
+Relative = Annotated[str, AfterValidator(_relative)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Split(_Section):
+    """One COCO annotation file and its folder of pictures, both relative to the data folder."""
+
+    annotations: Relative
+    images: Relative
+
+
+class Data(_Section):
+    """The two splits and the classes; `merge_categories` makes every category of the files the one class."""
+
+    train: Split
+    val: Split
+    classes: tuple[str, ...] = Field(min_length=1)
+    merge_categories: bool
+
+    @model_validator(mode="after")
+    def _one_class_when_merged(self) -> Data:
+        if self.merge_categories and len(self.classes) != 1:
+            raise ValueError(f"merge_categories needs exactly one class, got {len(self.classes)}")
+        return self
+
+
+class Layer(_Section):
+    """Convolution, batch normalisation, activation, and a max-pool 2x2 of stride 2 where `pool`."""
+
+    channels: Count
+    kernel: Literal[1, 3]
+    pool: bool
+
+
+class Model(_Section):
+    """A chain of layers and one head of anchors x (5 + classes) channels; `size` is the square input in pixels."""
+
+    size: Annotated[int, Field(gt=0, le=8192)]
+    bits: Literal["float"]
+    activation: Literal["relu", "leaky_relu"]
+    layers: tuple[Layer, ...] = Field(min_length=1)
+    anchors: tuple[tuple[Positive, Positive], ...] = Field(min_length=1)
+    scale_x_y: Annotated[float, Field(ge=1, le=4)]
+
+    @model_validator(mode="after")
+    def _whole_grid(self) -> Model:
+        if self.size % self.stride:
+            raise ValueError(f"size {self.size} is not a multiple of the stride {self.stride}")
+        return self
+
+    @property
+    def stride(self) -> int:
+        """Pixels of the input per cell of the head."""
+        return 1 << sum(layer.pool for layer in self.layers)
+
+
+class Augment(_Section):
+    """Random changes of a training picture; every share is a probability, every range is drawn log-uniformly.
+
+    `mosaic`: four pictures in one. `zoom`: scale of a picture on the frame, 1 fits its longer side. `face`: instead of
+    `zoom`, scale and move the picture so that one box has a longer side of `face_side` pixels. `mosaic_until`: share
+    of the epochs after which mosaics stop, so that the end of training sees whole pictures.
+    """
+
+    mosaic: Share
+    mosaic_until: Share
+    zoom: Range
+    face: Share
+    face_side: Range
+    aspect: Range
+    flip: Share
+    grey: Share
+    blur: Share
+    brightness: NotNegative
+    contrast: Share
+    saturation: Share
+    tint: Share
+    visible: Share
+    min_side: Positive
+
+
+class Loss(_Section):
+    """Weights of the three terms, and which slots may learn a box besides its best one.
+
+    These have sides within a ratio of `anchor_ratio` of their anchor; with `neighbours`, the two nearest cells count.
+    """
+
+    box: NotNegative
+    objectness: NotNegative
+    classes: NotNegative
+    anchor_ratio: Annotated[float, Field(ge=1)]
+    neighbours: bool
+
+
+class Optimizer(_Section):
+    """AdamW with a linear warm-up and a cosine to `final_rate` x `rate`; gradients are clipped to `clip` (2-norm)."""
+
+    rate: Positive
+    final_rate: Share
+    weight_decay: NotNegative
+    warmup_epochs: NotNegative
+    batch: Count
+    clip: Positive
+    ema: Annotated[float, Field(ge=0, lt=1)]
+    precision: Literal["float32", "bfloat16"]
+    threads: Count
+
+
+class Recipe(_Section):
+    """A whole training run. `validate_every` and `checkpoint_every` count epochs."""
+
+    name: str = Field(min_length=1)
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    epochs: Count
+    validate_every: Count
+    checkpoint_every: Count
+    data: Data
+    model: Model
+    augment: Augment
+    loss: Loss
+    optimizer: Optimizer
+
+
+def load(path: Path) -> Recipe:
+    """Read a recipe. Raises InputError naming the first key that is wrong."""
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return Recipe.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "the whole file"
+        found = "no such key" if first["type"] == "missing" else f"{str(first['input'])[:60]!r}"
+        raise InputError(path, f"{found} at {key}", _expected(first["type"], first["msg"])) from error
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        raise InputError(path, f"no readable YAML ({type(error).__name__})", "a training recipe") from error
+
+
+def _expected(kind: str, message: str) -> str:
+    return {"missing": "every key to be present", "extra_forbidden": "only known keys"}.get(kind, message)
