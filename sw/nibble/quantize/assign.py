@@ -8,7 +8,7 @@ import onnx
 
 from nibble.quantize.observer import Histogram, merged
 from nibble.quantize.plan import INPUT, UNIT, Plan
-from nibble.quantize.ranges import LEVELS, Params, min_max, params_of, percentile
+from nibble.quantize.ranges import Params, min_max, params_of, percentile
 from nibble.quantize.recipe import IntegerRecipe
 from nibble.yolo.spec import Preprocess
 

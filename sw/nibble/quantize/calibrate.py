@@ -7,13 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-
 from onnxruntime.capi import onnxruntime_pybind11_state as state
 
 from nibble import ort
 from nibble.errors import InputError
 from nibble.quantize.observer import Histogram
-from nibble.yolo.letterbox import Floats
+from nibble.yolo.detections import Floats
 
 _REFUSALS = (state.Fail, state.InvalidArgument, state.InvalidGraph, state.NotImplemented, state.RuntimeException)
 

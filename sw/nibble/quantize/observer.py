@@ -56,7 +56,9 @@ class Histogram:
         if not other.counts.size:
             return
         self._cover(other.low, other.high)
-        index = (np.arange(other.first, other.first + len(other.counts)) >> (self.exponent - other.exponent)) - self.first
+        index = (
+            np.arange(other.first, other.first + len(other.counts)) >> (self.exponent - other.exponent)
+        ) - self.first
         np.add.at(self.counts, index, other.counts)
 
     def _cover(self, low: float, high: float) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from nibble.errors import InputError
-from nibble.yolo.letterbox import Floats, letterbox, read_picture, to_input
+from nibble.yolo.detections import Floats
+from nibble.yolo.letterbox import letterbox, read_picture, to_input
 from nibble.yolo.spec import Preprocess
 
 

@@ -142,7 +142,12 @@ class _Planner:
     def _conv_mode(self, node: onnx.NodeProto) -> Mode:
         weight = self.constants.get(node.input[1])
         bias_is_constant = all(name in self.constants for name in node.input[2:] if name)
-        if weight is None or len(weight.dims) != 4 or weight.data_type != onnx.TensorProto.FLOAT or not bias_is_constant:
+        if (
+            weight is None
+            or len(weight.dims) != 4
+            or weight.data_type != onnx.TensorProto.FLOAT
+            or not bias_is_constant
+        ):
             return Mode.FLOAT
         is_head = node.output[0] in self.outputs and node.output[0] not in self.consumers
         return Mode.HEAD if is_head else Mode.CONV

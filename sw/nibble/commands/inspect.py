@@ -1,0 +1,39 @@
+"""`nibble inspect`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nibble.console import JsonOption, out, print_table
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command `inspect`."""
+    app.command("inspect")(inspect)
+
+
+def inspect(
+    model: Annotated[Path, typer.Argument(metavar="Q.onnx", help="Any ONNX model.")],
+    json_file: JsonOption = None,
+) -> None:
+    """List the convolutions of a model: bits of weights and activations, scheme, where each will run.
+
+    Example: nibble inspect yolov4-tiny-int8.onnx --json inspect.json
+    """
+    from dataclasses import asdict
+
+    from nibble import files
+    from nibble.onnx_io import load_model
+    from nibble.quantize.inspection import inspect_graph
+
+    found = inspect_graph(load_model(model).graph)
+    size, digest = model.stat().st_size, files.sha256(model)
+    if json_file:
+        files.write_json(json_file, {"conv": [asdict(conv) for conv in found], "sha256": digest, "bytes": size})
+    columns = ("name", "op", "weights", "activations", "scheme", "runs on")
+    rows = [(c.name, c.op, c.weight_bits, c.activation_bits, c.scheme, c.runs_on) for c in found]
+    print_table(f"{model}: {len(found)} convolutions", columns, rows)
+    out.print(f"{size} bytes, SHA-256 {digest}")

@@ -1,0 +1,111 @@
+"""From a float ONNX file, pictures and a recipe to an integer ONNX file."""
+
+from __future__ import annotations
+
+import json
+import resource
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import onnx
+
+from nibble import files
+from nibble.errors import InputError
+from nibble.onnx_io import load_model, read_decoder, save_model
+from nibble.quantize.assign import assign, input_params, observed
+from nibble.quantize.calibrate import observe
+from nibble.quantize.inspection import inspect_graph
+from nibble.quantize.pictures import choose_pictures, read_inputs
+from nibble.quantize.plan import make_plan
+from nibble.quantize.prepare import prepare
+from nibble.quantize.recipe import IntegerRecipe, ReferenceRecipe
+from nibble.quantize.reference import quantize_reference
+from nibble.quantize.writer import write_graph
+from nibble.yolo.detections import Floats
+from nibble.yolo.spec import Preprocess
+
+RECIPE_KEY = "nibble.recipe"
+"""Metadata key: the recipe and the number of calibration pictures as JSON."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What was done; the keys of `nibble quantize --json`."""
+
+    recipe: str
+    calibration_images: int
+    seconds: float
+    peak_rss_mib: float
+    conv: int
+    weight_bits: dict[str, int]
+    sha256: str
+
+    def to_json(self) -> dict[str, object]:
+        """Return the keys and values."""
+        return asdict(self)
+
+
+def quantize_file(
+    source: Path,
+    calibration: Path,
+    recipe: IntegerRecipe | ReferenceRecipe,
+    name: str,
+    target: Path,
+    watch: Callable[[Iterable[Path]], Iterable[Path]] = iter,
+) -> Summary:
+    """Quantize the model in `source` with pictures of the folder `calibration`, write `target`; return what was done.
+
+    `name` is the recipe's, for the metadata; `watch` may show progress over the pictures. Raises InputError or
+    UnsupportedError naming the file at fault.
+    """
+    start = time.perf_counter()
+    model = load_model(source)
+    preprocess = read_decoder(model, source).preprocess
+    pictures = choose_pictures(calibration, recipe.images, recipe.seed)
+    quantized = quantize_model(model, read_inputs(watch(pictures), preprocess), preprocess, recipe, source)
+    facts = {"name": name, **recipe.model_dump(), "calibration_images": len(pictures)}
+    quantized.metadata_props.append(onnx.StringStringEntryProto(key=RECIPE_KEY, value=json.dumps(facts)))
+    save_model(quantized, target)
+    convolutions = inspect_graph(quantized.graph)
+    return Summary(
+        recipe=name,
+        calibration_images=len(pictures),
+        seconds=round(time.perf_counter() - start, 3),
+        peak_rss_mib=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+        conv=len(convolutions),
+        weight_bits=dict(Counter(str(conv.weight_bits) for conv in convolutions)),
+        sha256=files.sha256(target),
+    )
+
+
+def quantize_model(
+    model: onnx.ModelProto,
+    inputs: Iterable[Floats],
+    preprocess: Preprocess,
+    recipe: IntegerRecipe | ReferenceRecipe,
+    where: Path,
+) -> onnx.ModelProto:
+    """Return the integer form of a float `model`, calibrated on `inputs` [1, 3, H, W]; `where` is named in errors."""
+    prepared = prepare(model, where)
+    _check_input(prepared.graph, preprocess, where)
+    if isinstance(recipe, ReferenceRecipe):
+        return quantize_reference(prepared, inputs, recipe.per_channel, where)
+    plan = make_plan(prepared.graph, recipe.share_concat_scales)
+    histograms = observe(prepared, observed(plan), inputs, where)
+    params = assign(plan, prepared.graph, histograms, input_params(preprocess), recipe)
+    return write_graph(prepared, plan, params, recipe.per_channel)
+
+
+def _check_input(graph: onnx.GraphProto, preprocess: Preprocess, where: Path) -> None:
+    constants = {tensor.name for tensor in graph.initializer}
+    shapes = [
+        [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        for value in graph.input
+        if value.name not in constants
+    ]
+    expected = [1, 3, preprocess.height, preprocess.width]
+    if shapes != [expected]:
+        raise InputError(where, f"inputs of shape {shapes}", f"one of shape {expected}, as its decoder says")
