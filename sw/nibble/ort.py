@@ -1,7 +1,7 @@
 """onnxruntime as the golden reference: one way to open a session, and to see tensors inside a graph.
 
-Settings follow docs/numerics.md: CPU provider, `session.x64quantprecision` = 1 (no saturation of unsigned x signed
-products on AVX2), one thread unless asked for more.
+Settings follow docs/numerics.md: CPU provider, one thread unless asked for more, and `session.x64quantprecision` = 1
+(no saturation of unsigned x signed products on AVX2) unless the model has int8 activations, with which it cannot load.
 """
 
 from __future__ import annotations
@@ -15,21 +15,37 @@ import onnxruntime
 
 Tensors = dict[str, npt.NDArray[np.generic]]
 
+_ZERO_POINTS = {"QLinearConv": (2, 7), "QuantizeLinear": (2,), "QLinearAdd": (2, 5, 7), "QLinearMul": (2, 5, 7)}
+"""Positions of the activations' zero points, whose type tells signed from unsigned activations."""
+
+
+def has_int8_activations(model: onnx.ModelProto) -> bool:
+    """Tell whether some quantized operator of `model` reads or writes int8 activations."""
+    signed = {tensor.name for tensor in model.graph.initializer if tensor.data_type == onnx.TensorProto.INT8}
+    return any(
+        len(node.input) > index and node.input[index] in signed
+        for node in model.graph.node
+        for index in _ZERO_POINTS.get(node.op_type, ())
+    )
+
 
 def session(model: onnx.ModelProto | bytes, threads: int = 1, optimize: bool = True) -> onnxruntime.InferenceSession:
     """Open `model` on the CPU provider. Raises onnxruntime's own error when the graph cannot be loaded."""
+    content = model if isinstance(model, bytes) else model.SerializeToString()
+    parsed = onnx.load_model_from_string(model) if isinstance(model, bytes) else model
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
+    if not has_int8_activations(parsed):
+        options.add_session_config_entry("session.x64quantprecision", "1")
     if not optimize:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    content = model if isinstance(model, bytes) else model.SerializeToString()
     return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
 def with_outputs(model: onnx.ModelProto, names: Iterable[str]) -> onnx.ModelProto:
-    """Return a copy of `model` whose outputs are its own plus the tensors `names` (types are inferred by the runtime)."""
+    """Return a copy of `model` whose outputs are its own plus the tensors `names`; the runtime infers their types."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     present = {output.name for output in copy.graph.output}

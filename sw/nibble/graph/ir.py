@@ -75,9 +75,14 @@ class Conv(Node):
 
 @dataclass(frozen=True, kw_only=True)
 class Lookup(Node):
-    """y = values[x - lowest code of x's dtype]; `values` has 256 entries of the output's dtype."""
+    """y = values[x - lowest code of x's dtype]; `values` has 256 entries of the output's dtype.
+
+    `models` are serialized ONNX models, applied one after the other to the 256 codes as (1, 1, 16, 16): onnxruntime
+    filled `values` with them, so the table can be checked again at any time.
+    """
 
     values: CodeArray
+    models: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +115,7 @@ class Channels(Node):
 
 @dataclass(frozen=True, kw_only=True)
 class Add(Node):
-    """QLinearAdd: clip(rint(fma(a, a_ratio, inner[b]))), `inner` the 256 float32 values fma(b, b_ratio, F) by code of b.
+    """QLinearAdd: clip(rint(fma(a, a_ratio, inner[b]))), `inner` holds fma(b, b_ratio, F) for 256 codes of b.
 
     `a_ratio` = a_scale / y_scale; codes of a enter as they are, zero points live in F. See docs/numerics.md.
     """
@@ -123,7 +128,10 @@ class Add(Node):
 
 @dataclass(frozen=True, kw_only=True)
 class Multiply(Node):
-    """QLinearMul: clip(rint(f32((a - a_zero) * (b - b_zero)) * scale + zero)), scale = (a_scale * b_scale) / y_scale."""
+    """QLinearMul: clip(rint(f32((a - a_zero) * (b - b_zero)) * scale + zero)), every step in float32.
+
+    `scale` = (a_scale * b_scale) / y_scale.
+    """
 
     a_zero: int
     b_zero: int
@@ -143,9 +151,9 @@ class Host(Node):
 
 @dataclass(frozen=True)
 class Head:
-    """Graph output `name` = f32(code - zero) * scale + bias of integer tensor `tensor`; scale and bias are scalars or (C,).
+    """Graph output `name` = f32(code - zero) * scale + bias of integer tensor `tensor`.
 
-    Both steps in float32, so the value equals what onnxruntime gives.
+    Scale and bias are scalars or (C,). Both steps in float32, so the value equals what onnxruntime gives.
     """
 
     name: str

@@ -1,0 +1,123 @@
+"""What a model must be before it is lowered: plain operators, static shapes, unique node names, no QDQ."""
+
+from __future__ import annotations
+
+from os import PathLike
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx.inliner import inline_local_functions
+
+from nibble import ort
+from nibble.errors import InputError, UnsupportedError
+from nibble.graph.ir import Tensor
+
+Where = str | PathLike[str]
+
+ORT_ERRORS = (
+    onnxruntime.capi.onnxruntime_pybind11_state.Fail,
+    onnxruntime.capi.onnxruntime_pybind11_state.InvalidArgument,
+    onnxruntime.capi.onnxruntime_pybind11_state.InvalidGraph,
+    onnxruntime.capi.onnxruntime_pybind11_state.InvalidProtobuf,
+    onnxruntime.capi.onnxruntime_pybind11_state.NotImplemented,
+    onnxruntime.capi.onnxruntime_pybind11_state.RuntimeException,
+    RuntimeError,
+)
+_FLOAT_COMPUTE = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+
+
+def prepare(model: onnx.ModelProto, where: Where) -> onnx.ModelProto:
+    """Return an equivalent of `model`: functions inlined, initializers not inputs, every node with a name of its own.
+
+    Raises InputError for QDQ graphs and for inputs without static shapes.
+    """
+    prepared = inline_local_functions(model) if model.functions else _copy(model)
+    _free_initializers(prepared.graph)
+    _name_nodes(prepared.graph)
+    _refuse_dynamic(prepared.graph, where)
+    _refuse_qdq(prepared.graph, where)
+    return prepared
+
+
+def tensor_types(model: onnx.ModelProto, where: Where) -> dict[str, Tensor]:
+    """Return every tensor of `model` with shape and type, as onnxruntime infers or, failing that, finds by running."""
+    names = [name for node in model.graph.node for name in node.output if name]
+    opened = _open(ort.with_outputs(model, names), where)
+    found = {}
+    for value in [*opened.get_inputs(), *opened.get_outputs()]:
+        if value.shape is not None and all(isinstance(size, int) and size >= 0 for size in value.shape):
+            found[value.name] = Tensor(value.name, tuple(value.shape), _dtype_name(value.type))
+    missing = [name for name in names if name not in found]
+    return found | (_run_types(model, missing, where) if missing else {})
+
+
+def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    return copy
+
+
+def _free_initializers(graph: onnx.GraphProto) -> None:
+    constants = {tensor.name for tensor in graph.initializer}
+    kept = [value for value in graph.input if value.name not in constants]
+    del graph.input[:]
+    graph.input.extend(kept)
+
+
+def _name_nodes(graph: onnx.GraphProto) -> None:
+    seen: set[str] = set()
+    for index, node in enumerate(graph.node):
+        if not node.name or node.name in seen:
+            node.name = f"{node.op_type}_{index}"
+        while node.name in seen:
+            node.name += "_"
+        seen.add(node.name)
+
+
+def _refuse_dynamic(graph: onnx.GraphProto, where: Where) -> None:
+    for value in graph.input:
+        dims = value.type.tensor_type.shape.dim
+        if not all(dim.HasField("dim_value") and dim.dim_value > 0 for dim in dims):
+            sizes = ", ".join(str(dim.dim_value or dim.dim_param or "?") for dim in dims)
+            raise InputError(
+                where, f"input {value.name!r} of shape ({sizes})", "a static shape, as `nibble import onnx` fixes it"
+            )
+
+
+def _refuse_qdq(graph: onnx.GraphProto, where: Where) -> None:
+    constants = {tensor.name for tensor in graph.initializer}
+    floats = {
+        out for n in graph.node if n.op_type == "DequantizeLinear" and n.input[0] not in constants for out in n.output
+    }
+    for node in graph.node:
+        if node.op_type in _FLOAT_COMPUTE and node.input[0] in floats:
+            raise InputError(
+                where,
+                f"a QDQ graph ({node.op_type} {node.name!r} reads DequantizeLinear)",
+                "QOperator: run `nibble import onnx`, which rewrites QDQ",
+            )
+
+
+def _open(model: onnx.ModelProto, where: Where) -> onnxruntime.InferenceSession:
+    try:
+        return ort.session(model)
+    except ORT_ERRORS as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(where, f"a model that onnxruntime cannot load ({reason})", "one that it runs") from error
+
+
+def _run_types(model: onnx.ModelProto, names: list[str], where: Where) -> dict[str, Tensor]:
+    opened = _open(ort.with_outputs(model, names), where)
+    feeds = {value.name: np.zeros(value.shape, _dtype_name(value.type)) for value in opened.get_inputs()}
+    try:
+        results = opened.run(names, feeds)
+    except ORT_ERRORS as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UnsupportedError(where, f"a model that onnxruntime cannot run on zeros ({reason})") from error
+    return {n: Tensor(n, np.shape(v), str(np.asarray(v).dtype)) for n, v in zip(names, results, strict=True)}
+
+
+def _dtype_name(kind: str) -> str:
+    inner = kind.removeprefix("tensor(").removesuffix(")")
+    return {"float": "float32", "double": "float64"}.get(inner, inner)
