@@ -42,7 +42,7 @@ class Histogram:
         middle = (np.arange(self.first, self.first + len(self.counts)) + 0.5) * self.width
         return np.clip(middle, self.low, self.high)
 
-    def add(self, values: npt.NDArray[np.generic]) -> None:
+    def add(self, values: Floats) -> None:
         """Count `values` (any shape, float32, finite)."""
         flat = values.reshape(-1)
         if flat.size == 0:
@@ -68,9 +68,14 @@ class Histogram:
             exponent += 1
         first = math.floor(math.ldexp(low, -exponent))
         counts = np.zeros(math.floor(math.ldexp(high, -exponent)) - first + 1, np.int64)
-        index = (np.arange(self.first, self.first + len(self.counts)) >> (exponent - self.exponent)) - first
-        np.add.at(counts, index, self.counts)
+        np.add.at(counts, _coarser(self, exponent) - first, self.counts)
         self.low, self.high, self.exponent, self.first, self.counts = low, high, exponent, first, counts
+
+
+def _coarser(histogram: Histogram, exponent: int) -> npt.NDArray[np.int64]:
+    """Return the number that each bin has when bins are 2**exponent wide."""
+    numbers = np.arange(histogram.first, histogram.first + len(histogram.counts), dtype=np.int64)
+    return numbers >> (exponent - histogram.exponent)
 
 
 def merged(histograms: Iterable[Histogram]) -> Histogram:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 import onnx
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 MOVING = ("MaxPool", "Resize", "Split", "Slice", "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze")
 """Operators that only move bytes: their output has the scale of their input."""
@@ -33,6 +33,16 @@ class Mode(Enum):
 FREE, UNIT, INPUT = "calibrated", "0 to 1", "input"
 """Families: what fixes a tensor's scale. Tensors of different families never share one; a folded Relu or Clip makes
 a family of its own, `clip at` its upper bound."""
+
+
+ELEMENTWISE = {
+    "LeakyRelu": Mode.UNARY,
+    "Sigmoid": Mode.UNARY,
+    "Add": Mode.BINARY,
+    "Mul": Mode.BINARY,
+    "Concat": Mode.CONCAT,
+}
+"""Operators that onnxruntime has for codes, when all their inputs are codes."""
 
 
 @dataclass
@@ -81,7 +91,7 @@ class _Planner:
             for name in node.input:
                 self.consumers.setdefault(name, []).append(node)
         self.plan = Plan()
-        floats = {value.name for value in graph.input if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT}
+        floats = {value.name for value in graph.input if value.type.tensor_type.elem_type == TensorProto.FLOAT}
         self.available = floats - self.constants.keys()
         self.inputs = frozenset(self.available)
         for node in graph.node:
@@ -129,12 +139,8 @@ class _Planner:
             return Mode.FLOAT
         if kind == "Conv":
             return self._conv_mode(node)
-        if kind in ("LeakyRelu", "Sigmoid") and self._all_codes(node.input):
-            return Mode.UNARY
-        if kind in ("Add", "Mul") and self._all_codes(node.input):
-            return Mode.BINARY
-        if kind == "Concat" and self._all_codes(node.input):
-            return Mode.CONCAT
+        if kind in ELEMENTWISE and self._all_codes(node.input):
+            return ELEMENTWISE[kind]
         if kind in MOVING and self._all_codes(node.input[:1]) and _moves_bytes(node):
             return Mode.MOVE
         return Mode.FLOAT
@@ -142,12 +148,7 @@ class _Planner:
     def _conv_mode(self, node: onnx.NodeProto) -> Mode:
         weight = self.constants.get(node.input[1])
         bias_is_constant = all(name in self.constants for name in node.input[2:] if name)
-        if (
-            weight is None
-            or len(weight.dims) != 4
-            or weight.data_type != onnx.TensorProto.FLOAT
-            or not bias_is_constant
-        ):
+        if weight is None or len(weight.dims) != 4 or weight.data_type != TensorProto.FLOAT or not bias_is_constant:
             return Mode.FLOAT
         is_head = node.output[0] in self.outputs and node.output[0] not in self.consumers
         return Mode.HEAD if is_head else Mode.CONV

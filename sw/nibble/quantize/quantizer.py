@@ -22,7 +22,6 @@ from nibble.quantize.pictures import choose_pictures, read_inputs
 from nibble.quantize.plan import make_plan
 from nibble.quantize.prepare import prepare
 from nibble.quantize.recipe import IntegerRecipe, ReferenceRecipe
-from nibble.quantize.reference import quantize_reference
 from nibble.quantize.writer import write_graph
 from nibble.yolo.detections import Floats
 from nibble.yolo.spec import Preprocess
@@ -92,6 +91,8 @@ def quantize_model(
     prepared = prepare(model, where)
     _check_input(prepared.graph, preprocess, where)
     if isinstance(recipe, ReferenceRecipe):
+        from nibble.quantize.reference import quantize_reference  # its library loads torch where that is installed
+
         return quantize_reference(prepared, inputs, recipe.per_channel, where)
     plan = make_plan(prepared.graph, recipe.share_concat_scales)
     histograms = observe(prepared, observed(plan), inputs, where)

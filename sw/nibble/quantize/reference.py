@@ -1,8 +1,8 @@
 """The published INT8 protocol, by onnxruntime's own quantizer.
 
 Source: `quantize_static` in QOperator form as the model card of YOLOv4-Leaky-416 INT8 describes it: per-tensor
-symmetric int8 weights, asymmetric uint8 activations, min-max ranges, int32 bias. Its min-max calibrator keeps two numbers of a
-tensor and picture, so memory does not grow with the pictures.
+symmetric int8 weights, asymmetric uint8 activations, min-max ranges, int32 bias. Its min-max calibrator keeps two
+numbers of a tensor and picture, so memory does not grow with the pictures.
 """
 
 from __future__ import annotations

@@ -97,7 +97,7 @@ class _Writer:
         moved.name = f"{node.name}_quant"
         moved.input[0] = self._codes(node.input[0])[0]
         for index, name in enumerate(node.output):
-            moved.output[index] = name and _quantized(name)
+            moved.output[index] = _quantized(name) if name else ""
         self.nodes.append(moved)
         self.as_codes.update(node.output)
 
@@ -108,7 +108,7 @@ class _Writer:
 
     def _elementwise(self, node: onnx.NodeProto) -> None:
         output = self._result(node)
-        operands = [name for data in node.input for name in self._codes(data)]
+        operands: list[str] = [name for data in node.input for name in self._codes(data)]
         self._emit(f"QLinear{node.op_type}", node, [*operands, *self._scale_and_zero(output)], output, MICROSOFT)
 
     def _folded(self, node: onnx.NodeProto) -> None:
@@ -126,7 +126,8 @@ class _Writer:
     }
 
     def _result(self, node: onnx.NodeProto) -> str:
-        return self.plan.stands_for.get(node.output[0], node.output[0])
+        output: str = node.output[0]
+        return self.plan.stands_for.get(output, output)
 
     def _weights(self, node: onnx.NodeProto) -> Weights:
         weight = numpy_helper.to_array(self.constants[node.input[1]])
