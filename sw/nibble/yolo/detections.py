@@ -29,8 +29,11 @@ class Detections:
         return Detections(self.boxes[index], self.scores[index], self.labels[index])
 
     def top(self, limit: int) -> Detections:
-        """Return the `limit` best, best first; equal scores keep their order."""
-        return self.take(np.argsort(-self.scores, kind="stable")[:limit])
+        """Return the `limit` (at least 1) best, best first; equal scores keep their order."""
+        index = np.arange(len(self))
+        if len(self) > limit:
+            index = np.flatnonzero(self.scores >= np.partition(self.scores, -limit)[-limit])
+        return self.take(index[np.argsort(-self.scores[index], kind="stable")[:limit]])
 
     @staticmethod
     def join(parts: Sequence[Detections]) -> Detections:

@@ -15,25 +15,30 @@ from nibble.yolo.detections import Detections
 from nibble.yolo.letterbox import Pixels
 
 Colour = tuple[int, int, int]
+_Rectangle = tuple[int, int, int, int]
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 def draw(picture: Pixels, found: Detections, classes: Sequence[str]) -> Pixels:
-    """Return a copy of the RGB picture with labelled boxes, the best on top; widths scale with the picture."""
+    """Return a copy of the RGB picture with labelled boxes; widths scale with it, and captions avoid each other."""
     canvas = picture.copy()
-    width = max(1, round(max(picture.shape[:2]) / 300))
-    for index in np.argsort(found.scores, kind="stable"):
+    width = max(1, round(max(picture.shape[:2]) / 350))
+    order = np.argsort(-found.scores, kind="stable").tolist()
+    for index in reversed(order):
+        left, top, right, bottom = _pixels(found, index)
+        cv2.rectangle(canvas, (left, top), (right, bottom), colour(int(found.labels[index])), width, cv2.LINE_AA)
+    taken: list[_Rectangle] = []
+    for index in order:
         label = int(found.labels[index])
-        left, top, right, bottom = (round(float(edge)) for edge in found.boxes[index])
-        cv2.rectangle(canvas, (left, top), (right, bottom), colour(label), width, cv2.LINE_AA)
-        _caption(canvas, f"{classes[label]} {found.scores[index]:.2f}", (left, top), colour(label), width)
+        text = f"{classes[label]} {found.scores[index]:.2f}"
+        taken.append(_caption(canvas, text, _pixels(found, index), colour(label), width, taken))
     return canvas
 
 
 def colour(label: int) -> Colour:
-    """Return the RGB colour of a class: hues a golden ratio apart, so that neighbours differ."""
-    hue, value = label * 0.618034 % 1, (1.0, 0.75)[label // 8 % 2]
-    red, green, blue = (round(255 * part) for part in colorsys.hsv_to_rgb(hue, 0.85, value))
+    """Return the RGB colour of a class: far from its neighbours', and different for the first 80."""
+    hue, saturation, value = label * 0.56984 % 1, (0.95, 0.55)[label // 21 % 2], (1.0, 0.65, 0.8)[label % 3]
+    red, green, blue = (round(255 * part) for part in colorsys.hsv_to_rgb(hue, saturation, value))
     return red, green, blue
 
 
@@ -45,14 +50,28 @@ def save_jpeg(path: Path, picture: Pixels) -> None:
     write_bytes(path, content.tobytes())
 
 
-def _caption(canvas: Pixels, text: str, corner: tuple[int, int], background: Colour, width: int) -> None:
-    """Write `text` on a filled box above `corner`, moved inside the picture where it would leave it."""
-    scale, thickness, margin = max(0.4, 0.3 * width), max(1, width // 2), width + 1
+def _pixels(found: Detections, index: int) -> _Rectangle:
+    left, top, right, bottom = (round(edge) for edge in found.boxes[index].tolist())
+    return left, top, right, bottom
+
+
+def _caption(
+    canvas: Pixels, text: str, box: _Rectangle, background: Colour, width: int, taken: Sequence[_Rectangle]
+) -> _Rectangle:
+    """Write `text` on a filled rectangle above `box`, inside the picture, clear of those `taken`; return where."""
+    scale, thickness, margin = max(0.4, 0.25 * width), max(1, round(0.6 * width)), width + 1
     (text_width, text_height), below = cv2.getTextSize(text, _FONT, scale, thickness)
-    box_width, box_height = text_width + 2 * margin, text_height + below + 2 * margin
-    left = max(0, min(corner[0] - width // 2, canvas.shape[1] - box_width))
-    top = max(0, corner[1] - box_height)
-    cv2.rectangle(canvas, (left, top), (left + box_width, top + box_height), background, cv2.FILLED)
+    wide, high = text_width + 2 * margin, text_height + below + 2 * margin
+    left = max(0, min(box[0] - width // 2, canvas.shape[1] - wide))
+    top = max(0, box[1] - high)
+    while any(_meet((left, top, left + wide, top + high), other) for other in taken):
+        top += 1
+    cv2.rectangle(canvas, (left, top), (left + wide, top + high), background, cv2.FILLED)
     ink = (0, 0, 0) if np.dot(background, (0.299, 0.587, 0.114)) > 140 else (255, 255, 255)
     origin = (left + margin, top + margin + text_height)
     cv2.putText(canvas, text, origin, _FONT, scale, ink, thickness, cv2.LINE_AA)
+    return left, top, left + wide, top + high
+
+
+def _meet(one: _Rectangle, other: _Rectangle) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
