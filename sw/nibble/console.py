@@ -8,6 +8,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import track
 from rich.table import Table
 
@@ -30,10 +31,11 @@ def progress(items: Iterable[Item], description: str, total: float | None = None
 
 
 def print_table(title: str, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
-    """Print a table; every column but the first is right-aligned."""
+    """Print a table; every column but the first is right-aligned, and no cell is ever cut."""
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for index, column in enumerate(columns):
         table.add_column(column, justify="right" if index else "left", no_wrap=True)
     for row in rows:
         table.add_row(*(str(cell) for cell in row))
-    out.print(table)
+    natural = Measurement.get(out, out.options.update(width=10_000), table).maximum
+    Console(highlight=False, soft_wrap=True, width=max(out.width, natural)).print(table)

@@ -6,7 +6,9 @@ Settings follow docs/numerics.md: CPU provider, one thread unless asked for more
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -57,3 +59,26 @@ def run(opened: onnxruntime.InferenceSession, feeds: Mapping[str, npt.NDArray[np
     """Run once; return every output by name."""
     names = [output.name for output in opened.get_outputs()]
     return dict(zip(names, opened.run(names, dict(feeds)), strict=True))
+
+
+def machine() -> dict[str, str | list[str]]:
+    """Return what results may depend on: CPU model, its vector and dot-product flags, versions."""
+    fields = _cpu_fields()
+    flags = sorted(flag for flag in fields.get("flags", "").split() if flag.startswith(("avx", "amx", "fma", "sse4")))
+    return {
+        "model": fields.get("model name", platform.processor() or platform.machine()),
+        "flags": flags,
+        "onnxruntime": onnxruntime.__version__,
+        "onnx": onnx.__version__,
+        "numpy": np.__version__,
+    }
+
+
+def _cpu_fields() -> dict[str, str]:
+    """Return the first processor's entries of Linux's /proc/cpuinfo; nothing on other systems."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().split("\n\n", 1)[0].splitlines()
+    except OSError:
+        return {}
+    pairs = (line.partition(":") for line in lines)
+    return {key.strip(): value.strip() for key, _, value in pairs}

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nibble.graph.ir import Float32Array, Int32Array
+from nibble.graph.ir import Float32Array
 
 Int64Array = npt.NDArray[np.int64]
+AccArray = npt.NDArray[np.signedinteger[Any]]
+"""int32 accumulators, or int64 that hold int32 values."""
 
 MANTISSA_BITS = 24
 ACCUMULATOR_LIMIT = 2**24 - 1
@@ -49,7 +51,7 @@ def round_to_24_bits(value: Int64Array) -> Int64Array:
     return np.asarray(shift_half_even(value, drop) << drop)
 
 
-def requantize(acc: Int32Array, scale: Float32Array, zero: int, low: int, high: int) -> Int64Array:
+def requantize(acc: AccArray, scale: Float32Array, zero: int, low: int, high: int) -> Int64Array:
     """Return the codes of int32 accumulators, in integers only, as the hardware computes them.
 
     `scale` is positive and broadcasts against `acc`. Equal to `requantize_float` wherever `clamp_is_exact` holds.
@@ -62,7 +64,7 @@ def requantize(acc: Int32Array, scale: Float32Array, zero: int, low: int, high: 
     return np.asarray(np.clip(np.where(wide < 0, -magnitude, magnitude) + zero, low, high))
 
 
-def requantize_float(acc: Int32Array, scale: Float32Array, zero: int, low: int, high: int) -> Int64Array:
+def requantize_float(acc: AccArray, scale: Float32Array, zero: int, low: int, high: int) -> Int64Array:
     """Return clip(rint(f32(acc) * scale) + zero, low, high) with the product in float32: onnxruntime's formula."""
     with np.errstate(over="ignore"):
         rounded = np.rint(acc.astype(np.float32) * scale.astype(np.float32)).astype(np.float64)

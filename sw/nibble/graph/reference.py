@@ -27,6 +27,7 @@ from nibble.graph.ir import (
 )
 
 Array = npt.NDArray[Any]
+EXACT_CHANNELS = 512
 
 
 def run(graph: IntegerGraph, feeds: Mapping[str, Array]) -> dict[str, Array]:
@@ -55,24 +56,25 @@ def run_head(head: Head, codes: Array) -> Array:
 def accumulate(node: Conv, x: Array) -> Array:
     """Return the int32 accumulators (1, O, H, W), bias included, wrapped as int32 arithmetic wraps.
 
-    Products and sums are exact in float64: no accumulator of 8-bit operands reaches 2**53.
+    One float32 matrix product for each kernel position and block of 512 channels: its sums stay below
+    128 * 255 * 512 < 2**24, so they are exact in any order.
     """
     top, left, bottom, right = node.pads
-    centred = np.pad(x[0].astype(np.float64) - node.x_zero, ((0, 0), (top, bottom), (left, right)))
+    centred = np.pad(x[0].astype(np.float32) - node.x_zero, ((0, 0), (top, bottom), (left, right)))
     out_channels, in_channels, kh, kw = node.weights.shape
-    weights = node.weights.astype(np.float64).reshape(node.groups, -1, in_channels, kh, kw)
+    weights = node.weights.astype(np.float32).reshape(node.groups, -1, in_channels, kh, kw)
     (sy, sx), (dy, dx) = node.strides, node.dilations
     height = (centred.shape[1] - (kh - 1) * dy - 1) // sy + 1
     width = (centred.shape[2] - (kw - 1) * dx - 1) // sx + 1
-    acc = np.zeros((node.groups, out_channels // node.groups, height * width))
+    acc = np.zeros((node.groups, out_channels // node.groups, height * width), np.int32)
     for i, j in np.ndindex(kh, kw):
-        rows, columns = (
-            slice(i * dy, i * dy + (height - 1) * sy + 1, sy),
-            slice(j * dx, j * dx + (width - 1) * sx + 1, sx),
-        )
-        acc += weights[..., i, j] @ centred[:, rows, columns].reshape(node.groups, in_channels, -1)
-    total = acc.reshape(1, out_channels, height, width).astype(np.int64) + node.bias.reshape(-1, 1, 1)
-    return total.astype(np.int32)
+        rows = slice(i * dy, i * dy + (height - 1) * sy + 1, sy)
+        columns = slice(j * dx, j * dx + (width - 1) * sx + 1, sx)
+        pixels = centred[:, rows, columns].reshape(node.groups, in_channels, -1)
+        for first in range(0, in_channels, EXACT_CHANNELS):
+            block = slice(first, first + EXACT_CHANNELS)
+            acc += (weights[:, :, block, i, j] @ pixels[:, block]).astype(np.int32)
+    return np.asarray(acc.reshape(1, out_channels, height, width) + node.bias.reshape(-1, 1, 1))
 
 
 def _conv(node: Conv, out: Tensor, x: Array) -> Array:
@@ -111,14 +113,18 @@ def add_pairs(node: Add, lowest_a: int) -> Array:
     """Return the int64 results of all (code of a, code of b) as (256, 256); `lowest_a` is the lowest code of a."""
     a = np.arange(lowest_a, lowest_a + 256).astype(np.float32).reshape(-1, 1)
     total = fused_multiply_add(a, node.a_ratio, node.inner)
-    return np.clip(np.rint(total.astype(np.float64)), node.low, node.high).astype(np.int64)
+    return _round_and_clip(total, node.low, node.high)
 
 
 def multiply(node: Multiply, a: Array, b: Array) -> Array:
     """Return the int64 results for int64 codes a, b: two float32 roundings, then half to even."""
     product = ((a - node.a_zero) * (b - node.b_zero)).astype(np.float32)
     total = product * node.scale + np.float32(node.zero)
-    return np.clip(np.rint(total.astype(np.float64)), node.low, node.high).astype(np.int64)
+    return _round_and_clip(total, node.low, node.high)
+
+
+def _round_and_clip(total: Array, low: int, high: int) -> Array:
+    return np.asarray(np.clip(np.rint(total.astype(np.float64)), low, high).astype(np.int64))
 
 
 def _add(node: Add, out: Tensor, a: Array, b: Array) -> Array:

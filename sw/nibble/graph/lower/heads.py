@@ -20,6 +20,21 @@ def find_head(context: Context, output: str) -> Head | None:
         return None
 
 
+def head_key(head: Head) -> str:
+    """Return the name under which a head is proven and reported; node names cannot equal it."""
+    return f"output {head.name}"
+
+
+def tail(context: Context, head: Head) -> list[int]:
+    """Return the ONNX nodes, by index, from the head's tensor to its output."""
+    found = []
+    name = head.name
+    while name != head.tensor:
+        found.append(context.producers[name])
+        (name,) = (read for read in context.nodes[found[-1]].input if read and read not in context.constant_names)
+    return sorted(found)
+
+
 def _past_identity(context: Context, name: str) -> onnx.NodeProto | None:
     node = context.producer(name)
     while node is not None and node.op_type == "Identity":

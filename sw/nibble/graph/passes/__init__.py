@@ -1,4 +1,4 @@
-"""Rewrites of the integer graph: each a frozen dataclass with `apply(graph) -> graph` that keeps every output's bits."""
+"""Rewrites of the integer graph, each a frozen dataclass with `apply(graph) -> graph` that keeps every output."""
 
 from __future__ import annotations
 

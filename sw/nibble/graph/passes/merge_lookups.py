@@ -21,13 +21,13 @@ class MergeLookups:
         tables: dict[str, Lookup] = {}
         nodes: list[Node] = []
         for node in graph.nodes:
-            merged: Node = node
             if isinstance(node, Lookup):
                 before = tables.get(node.inputs[0])
-                if before is not None and uses[node.inputs[0]] == 1:
-                    merged = _compose(graph, before, node)
+                merged = _compose(graph, before, node) if before and uses[node.inputs[0]] == 1 else node
                 tables[node.outputs[0]] = merged
-            nodes.append(merged)
+                nodes.append(merged)
+            else:
+                nodes.append(node)
         return RemoveDead().apply(with_nodes(graph, tuple(nodes)))
 
 
