@@ -28,8 +28,9 @@ def train(
 ) -> None:
     """Train a small detector on annotated pictures.
 
-    Writes model.onnx (float, raw head, decoder facts inside), checkpoint.pt, curves.png and summary.json. Needs the extra `train` (PyTorch). The same recipe, seed and data give the same weights on the same machine, also
-    when the run was interrupted and resumed.
+    Writes model.onnx (float, raw head, decoder facts inside), checkpoint.pt, curves.png and summary.json. The same
+    recipe, seed and data give the same weights on the same machine, also when the run was interrupted and resumed.
+    Needs the extra `train` (PyTorch).
 
     Example: nibble train build_configs/train/lpyolo-faces.yaml --data faces -o runs/faces
     """

@@ -52,7 +52,10 @@ def _place(
             sample.pixels.shape[1::-1], (x1 - x0, y1 - y0), target, scale.tolist(), strict=True
         )
     ]
-    matrix = np.array([[scale[0], 0, offset[0]], [0, scale[1], offset[1]]])
+    shift = (
+        np.array(offset) + (scale - 1) / 2
+    )  # warpAffine counts from the centre of the first pixel, boxes from its edge
+    matrix = np.array([[scale[0], 0, shift[0]], [0, scale[1], shift[1]]])
     frame[y0:y1, x0:x1] = cv2.warpAffine(
         sample.pixels, matrix, (x1 - x0, y1 - y0), flags=cv2.INTER_AREA if zoom < 0.7 else cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_CONSTANT, borderValue=(PADDING,) * 3,

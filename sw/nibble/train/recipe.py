@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from nibble.errors import InputError
 
@@ -18,13 +19,13 @@ Count = Annotated[int, Field(gt=0, le=1_000_000)]
 
 def _ordered(bounds: tuple[float, float]) -> tuple[float, float]:
     if bounds[0] > bounds[1]:
-        raise ValueError(f"the range starts at {bounds[0]:g}, above its end {bounds[1]:g}")
+        raise ValueError("a start that is not above the end")
     return bounds
 
 
 def _relative(path: str) -> str:
     if not path or PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
-        raise ValueError(f"{path!r} is not a path inside the data folder")
+        raise ValueError("a path inside the data folder")
     return path
 
 
@@ -54,7 +55,7 @@ class Data(_Section):
     @model_validator(mode="after")
     def _one_class_when_merged(self) -> Data:
         if self.merge_categories and len(self.classes) != 1:
-            raise ValueError(f"merge_categories needs exactly one class, got {len(self.classes)}")
+            raise ValueError(f"exactly one class to merge into, not {len(self.classes)}")
         return self
 
 
@@ -79,7 +80,7 @@ class Model(_Section):
     @model_validator(mode="after")
     def _whole_grid(self) -> Model:
         if self.size % self.stride:
-            raise ValueError(f"size {self.size} is not a multiple of the stride {self.stride}")
+            raise ValueError(f"a size that is a multiple of the stride {self.stride}, not {self.size}")
         return self
 
     @property
@@ -161,13 +162,18 @@ def load(path: Path) -> Recipe:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
         return Recipe.model_validate(raw)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "the whole file"
-        found = "no such key" if first["type"] == "missing" else f"{str(first['input'])[:60]!r}"
-        raise InputError(path, f"{found} at {key}", _expected(first["type"], first["msg"])) from error
+        raise _input_error(path, error.errors()[0]) from error
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         raise InputError(path, f"no readable YAML ({type(error).__name__})", "a training recipe") from error
 
 
-def _expected(kind: str, message: str) -> str:
-    return {"missing": "every key to be present", "extra_forbidden": "only known keys"}.get(kind, message)
+def _input_error(path: Path, first: ErrorDetails) -> InputError:
+    key = ".".join(str(part) for part in first["loc"]) or "the whole file"
+    value = first["input"]
+    found = "what is there" if isinstance(value, dict) else repr(value)[:60]
+    expected = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    found, expected = {
+        "missing": ("no such key", "every key to be present"),
+        "extra_forbidden": ("a key", "only known keys"),
+    }.get(first["type"], (found, expected))
+    return InputError(path, f"{found} at {key}", expected)

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from nibble.console import progress
 from nibble.errors import InputError
@@ -53,7 +53,7 @@ class Trainer:
     def __post_init__(self) -> None:
         settings = self.recipe.optimizer
         self.model.to(memory_format=torch.channels_last)
-        self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema), use_buffers=True)
+        self.average = AveragedModel(self.model, avg_fn=_moving_average(settings.ema), use_buffers=True)
         weights = [p for p in self.model.parameters() if p.ndim > 1]
         others = [p for p in self.model.parameters() if p.ndim <= 1]
         groups = [{"params": weights}, {"params": others, "weight_decay": 0.0}]
@@ -139,6 +139,16 @@ class Trainer:
             self.epoch, self.seconds, self.history = state["epoch"], state["seconds"], list(state["history"])
         except (KeyError, RuntimeError, ValueError, TypeError) as error:
             raise InputError(path, "weights that do not fit the network", "a checkpoint of nibble train") from error
+
+
+def _moving_average(decay: float) -> Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]:
+    """Return the rule of the average: `decay`, less in the first steps, so that the starting weights are forgotten."""
+
+    def update(average: torch.Tensor, value: torch.Tensor, count: torch.Tensor) -> torch.Tensor:
+        share = min(decay, (1 + int(count)) / (10 + int(count)))
+        return average * share + value * (1 - share)
+
+    return update
 
 
 def _read(path: Path) -> dict[str, Any]:

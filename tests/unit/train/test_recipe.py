@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nibble.errors import InputError
+from nibble.train.recipe import load
+
+SHIPPED = Path(__file__).parents[3] / "build_configs" / "train" / "lpyolo-faces.yaml"
+
+
+def raw() -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load(SHIPPED.read_text())
+    return loaded
+
+
+def refused(tmp_path: Path, recipe: Any, found: str, expected: str) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(recipe if isinstance(recipe, str) else yaml.safe_dump(recipe))
+    with pytest.raises(InputError, match=f"^{re.escape(f'{path}: found {found}, expected {expected}')}$"):
+        load(path)
+
+
+def test_the_shipped_recipe_is_the_network_of_the_paper() -> None:
+    model = load(SHIPPED).model
+    assert [layer.channels for layer in model.layers] == [8, 8, 16, 32, 56, 104, 208, 56, 104]
+    assert [layer.kernel for layer in model.layers] == [3, 3, 3, 3, 3, 3, 3, 1, 3]
+    assert (model.size, model.stride, len(model.anchors)) == (416, 32, 3)
+
+
+def test_every_key_is_required(tmp_path: Path) -> None:
+    for section, keys in raw().items():
+        for key in keys if isinstance(keys, dict) else ():
+            recipe = raw()
+            del recipe[section][key]
+            refused(tmp_path, recipe, f"no such key at {section}.{key}", "every key to be present")
+
+
+def test_an_unknown_key_is_refused(tmp_path: Path) -> None:
+    refused(tmp_path, raw() | {"speed": 3}, "a key at speed", "only known keys")
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "found", "expected"),
+    [
+        ("model", "bits", 4, "4 at model.bits", "'float'"),
+        ("model", "activation", "mish", "'mish' at model.activation", "'relu' or 'leaky_relu'"),
+        ("augment", "flip", 1.5, "1.5 at augment.flip", "less than or equal to 1"),
+        ("optimizer", "batch", 0, "0 at optimizer.batch", "greater than 0"),
+        ("optimizer", "rate", float("nan"), "nan at optimizer.rate", "a finite number"),
+        ("augment", "zoom", [2, 1], "[2, 1] at augment.zoom", "a start that is not above the end"),
+    ],
+)
+def test_a_wrong_value_is_named(tmp_path: Path, section: str, key: str, value: Any, found: str, expected: str) -> None:
+    recipe = raw()
+    recipe[section][key] = value
+    refused(tmp_path, recipe, found, expected)
+
+
+def test_a_path_outside_the_data_folder_is_refused(tmp_path: Path) -> None:
+    recipe = raw()
+    recipe["data"]["train"]["images"] = "../secret"
+    refused(tmp_path, recipe, "'../secret' at data.train.images", "a path inside the data folder")
+
+
+def test_merging_needs_one_class(tmp_path: Path) -> None:
+    recipe = raw()
+    recipe["data"]["classes"] = ["a", "b"]
+    refused(tmp_path, recipe, "what is there at data", "exactly one class to merge into, not 2")
+
+
+def test_the_size_is_a_multiple_of_the_stride(tmp_path: Path) -> None:
+    recipe = raw()
+    recipe["model"]["size"] = 400
+    refused(tmp_path, recipe, "what is there at model", "a size that is a multiple of the stride 32, not 400")
+
+
+@pytest.mark.parametrize("text", ["", "[1, 2]", "just words", "&a [*a]"])
+def test_another_yaml_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"r\.yaml: found .* at the whole file, expected "):
+        load(path)
+
+
+def test_a_file_that_is_no_yaml(tmp_path: Path) -> None:
+    refused(tmp_path, "a: [", "no readable YAML (ParserError)", "a training recipe")
+
+
+def test_an_absent_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"found no readable YAML \(FileNotFoundError\), expected a training recipe$"):
+        load(tmp_path / "absent.yaml")
+
+
+@settings(max_examples=150)
+@given(st.binary(max_size=60) | st.text(alphabet="{}[]&*:!-?, \n0a\"'%@`|>", max_size=40).map(str.encode))
+def test_any_bytes_give_one_error(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    path = tmp_path_factory.getbasetemp() / "fuzz.yaml"
+    path.write_bytes(content)
+    with pytest.raises(InputError):
+        load(path)
