@@ -75,8 +75,9 @@ def _picture(folder: Path, entry: Picture) -> Pixels:
     path = folder / entry.file_name
     picture = read_picture(path, upright=False)
     height, width = picture.shape[:2]
-    if (entry.width or width, entry.height or height) != (width, height):
-        raise InputError(path, f"{width} x {height} pixels", f"{entry.width} x {entry.height}, as annotated")
+    annotated = entry.width or width, entry.height or height
+    if annotated != (width, height):
+        raise InputError(path, f"{width} x {height} pixels", "{} x {}, as annotated".format(*annotated))
     return picture
 
 
