@@ -1,1 +1,1 @@
-"""nibble.targets."""
+"""Hardware back ends: from the integer graph to something that runs."""

@@ -1,1 +1,1 @@
-"""nibble.targets.dpu."""
+"""The DPU target: from the integer graph to a program file for one hardware size."""

@@ -1,0 +1,45 @@
+"""Compiles an integer graph to a program for one board: legalize, place, allocate, schedule, assemble."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+from nibble.config import Board, DpuConfig
+from nibble.errors import UnsupportedError
+from nibble.graph import ir
+from nibble.graph.passes import LeaveUnprovenToHost, optimize
+from nibble.targets.dpu.allocate import allocate, lives
+from nibble.targets.dpu.assemble import Assembly
+from nibble.targets.dpu.context import Constants, Context
+from nibble.targets.dpu.cost import Machine
+from nibble.targets.dpu.legalize import legalize, unsupported
+from nibble.targets.dpu.manifest import completed, describe
+from nibble.targets.dpu.ops import HostOp
+from nibble.targets.dpu.order import batch_hosts
+from nibble.targets.dpu.place import Placed, place
+from nibble.targets.dpu.program import Program
+
+
+def compile_graph(graph: ir.IntegerGraph, board: Board, dpu: DpuConfig) -> Program:
+    """Return the program of `graph`, as `lower` gives it. Raises UnsupportedError when it does not fit the board."""
+    reasons = {node.name: why for node in graph.nodes if (why := unsupported(node))}
+    graph = optimize(LeaveUnprovenToHost(reasons).apply(graph))
+    placement = place(batch_hosts(legalize(graph)), graph, dpu.inputs)
+    kept = [name for name in (*graph.outputs, *(head.tensor for head in graph.heads)) if name in placement.views]
+    addresses, activation_bytes = allocate(lives(placement, kept))
+    context = Context(dpu, addresses, Constants(activation_bytes))
+    assembly = Assembly(context, Machine(dpu, board), completed(graph, placement, kept))
+    for run in _runs(placement.ops):
+        assembly.add(run)
+    program = describe(graph, placement, context, board, assembly)
+    if program.manifest.memory_bytes > board.ddr_bytes:
+        needed = program.manifest.memory_bytes
+        raise UnsupportedError(board.name, f"a program of {needed} bytes (the board has {board.ddr_bytes})")
+    return program
+
+
+def _runs(ops: Sequence[Placed]) -> Iterator[list[Placed]]:
+    """Yield maximal runs of DPU operations, and host operations one by one."""
+    for _, run in groupby(enumerate(ops), key=lambda item: item[0] if isinstance(item[1].op, HostOp) else -1):
+        yield [placed for _, placed in run]

@@ -1,0 +1,163 @@
+"""Steps of a dense convolution."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from nibble.targets.dpu import isa, tiling, weights
+from nibble.targets.dpu.context import Context
+from nibble.targets.dpu.cost import Machine
+from nibble.targets.dpu.features import Unfold, load_patch
+from nibble.targets.dpu.fields import conv_fields
+from nibble.targets.dpu.geometry import Tile, patch, tiles
+from nibble.targets.dpu.layout import Buffer, Plane, View
+from nibble.targets.dpu.ops import ConvOp, Window
+from nibble.targets.dpu.step import FEATURES, PARAMETERS, TABLES, WEIGHTS, Load, Step
+from nibble.targets.dpu.store import store_tile
+
+
+@dataclass(frozen=True)
+class _Conv:
+    """A convolution ready for emission: packed weights and, for each group of output lanes, the planes that matter."""
+
+    context: Context
+    op: ConvOp
+    buffer: Buffer
+    planes: Sequence[Plane]
+    packed: npt.NDArray[np.int8]
+    unfold: Unfold | None
+    four_bit: bool
+
+    @property
+    def window(self) -> Window:
+        """The window over loaded pixel words: an unfolded kernel row is one word wide."""
+        if self.unfold is None:
+            return self.op.window
+        kernel, strides = self.op.window.kernel, self.op.window.strides
+        return replace(self.op.window, kernel=(kernel[0], 1), strides=(strides[0], 1))
+
+    @property
+    def groups(self) -> int:
+        return int(self.packed.shape[3]) // self.context.dpu.outputs
+
+    def group_planes(self, group: int) -> list[int]:
+        """Planes with a weight that is not zero for this group; never none."""
+        outputs = self.context.dpu.outputs
+        block = self.packed[:, :, :, group * outputs : (group + 1) * outputs]
+        used = np.flatnonzero(block.reshape(len(block), -1).any(axis=1))
+        return [int(plane) for plane in used] or [0]
+
+
+def conv_steps(context: Context, op: ConvOp, view: View, buffer: Buffer, machine: Machine) -> Iterator[Step]:
+    """Yield the steps of `op` reading `view` and writing `buffer`. Raises ValueError when no tile fits."""
+    conv = _prepare(context, op, view, buffer)
+    members = [conv.group_planes(group) for group in range(conv.groups)]
+    shape = tiling.ConvShape(
+        rows=buffer.rows,
+        cols=buffer.cols,
+        planes=max(map(len, members)),
+        groups=conv.groups,
+        window=op.window if conv.unfold is None else conv.window,
+        raw=op.scale is None,
+        weight_bits=4 if conv.four_bit else 8,
+        output_planes=buffer.blocks,
+    )
+    chosen = tiling.choose(shape, machine)
+    all_tiles = list(tiles(buffer.rows, buffer.cols, chosen.rows, chosen.cols))
+    order = [(tile, group) for tile in all_tiles for group in range(conv.groups)]
+    if chosen.groups_outer:
+        order.sort(key=lambda pair: pair[1])
+    for tile, group in order:
+        yield from _tile_steps(conv, tile, group, members[group], chosen.chunk)
+
+
+def _prepare(context: Context, op: ConvOp, view: View, buffer: Buffer) -> _Conv:
+    lanes, outputs = context.lanes, context.dpu.outputs
+    four_bit = op.weight_bits == 4
+    unfold = _unfold(op, view, lanes)
+    if unfold is not None:
+        return _Conv(context, op, buffer, view.planes, weights.unfolded(op, lanes, outputs), unfold, four_bit)
+    planes, places = weights.distinct_places(view)
+    packed = weights.arrange(op, places, len(planes), lanes, outputs)
+    return _Conv(context, op, buffer, planes, packed, None, four_bit)
+
+
+def _unfold(op: ConvOp, view: View, lanes: int) -> Unfold | None:
+    """Put a kernel row of an interleaved picture into one pixel word, where it fits."""
+    taps = op.window.kernel[1]
+    interleaved = len(view.planes) == 1 and view.planes[0].buffer.interleaved
+    whole = [lane for _, lane in view.places] == list(range(view.channels))
+    fits = taps > 1 and taps * view.planes[0].buffer.pixel_bytes <= lanes and op.window.dilations[1] == 1
+    return Unfold(taps, op.window.strides[1]) if interleaved and whole and fits else None
+
+
+def _tile_steps(conv: _Conv, tile: Tile, group: int, members: Sequence[int], chunk: int) -> Iterator[Step]:
+    chunks = [tuple(members[first : first + chunk]) for first in range(0, len(members), chunk)]
+    for index, planes in enumerate(chunks):
+        yield _step(conv, tile, group, planes, first=index == 0, last=index == len(chunks) - 1)
+
+
+def _step(conv: _Conv, tile: Tile, group: int, planes: tuple[int, ...], first: bool, last: bool) -> Step:
+    context, op, window = conv.context, conv.op, conv.window
+    loaded = load_patch(
+        context,
+        [conv.planes[plane] for plane in planes],
+        patch(tile, op.window),
+        op.pad,
+        (op.output, "features", tile, planes),
+        conv.unfold,
+    )
+    constants = _constant_loads(conv, group, planes)
+    table = op.table is not None and last
+
+    def emit(at: Mapping[str, int]) -> isa.Instruction:
+        return isa.Conv(
+            **conv_fields(op, window, loaded, tile),
+            first=int(first),
+            last=int(last),
+            table=int(table),
+            weights4=int(conv.four_bit),
+            address=at[FEATURES] + context.units(loaded.lead * context.lanes),
+            blocks=len(planes),
+            w_address=at[WEIGHTS],
+            out_address=at.get("result", 0),
+            acc_address=_accumulators(conv, tile),
+            param_address=at[PARAMETERS],
+            table_address=at[TABLES] if table else 0,
+        )
+
+    per_group = context.dpu.outputs // context.lanes
+    block = group * per_group
+    blocks = min(per_group, conv.buffer.blocks - block)
+    result = store_tile(context, conv.buffer, block, blocks, per_group, tile) if last else None
+    return Step(emit, (loaded.load, *constants), result)
+
+
+def _accumulators(conv: _Conv, tile: Tile) -> int:
+    """Alternate halves from tile to tile, so that results of one leave while the next accumulates."""
+    index = tile.row // tile.rows + tile.col // tile.cols
+    return index % 2 * (conv.context.dpu.accumulators // 2)
+
+
+def _constant_loads(conv: _Conv, group: int, planes: tuple[int, ...]) -> list[Load]:
+    context, op, outputs = conv.context, conv.op, conv.context.dpu.outputs
+    lanes = slice(group * outputs, (group + 1) * outputs)
+    content = weights.pack(conv.packed[list(planes), :, :, lanes], 4 if conv.four_bit else 8)
+    slots = [channel if channel < op.channels else None for channel in range(lanes.start, lanes.stop)]
+    loads = [
+        context.constant_load(WEIGHTS, (op.output, "weights", group, planes), content),
+        context.constant_load(PARAMETERS, (op.output, "parameters", group), weights.parameters(op, slots)),
+    ]
+    if op.table is not None:
+        loads.append(context.constant_load(TABLES, (op.output, "table"), op.table.tobytes()))
+    return loads
+
+
+def macs(op: ConvOp, buffer: Buffer) -> int:
+    """Multiply-accumulates of the convolution as the network defines it."""
+    return buffer.rows * buffer.cols * math.prod(op.weights.shape)

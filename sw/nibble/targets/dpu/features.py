@@ -1,0 +1,116 @@
+"""LOAD_FEATURES for a patch of some planes of a view."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
+
+from nibble.targets.dpu import isa
+from nibble.targets.dpu.context import Context
+from nibble.targets.dpu.geometry import Patch
+from nibble.targets.dpu.layout import Plane
+from nibble.targets.dpu.step import FEATURES, Load, Region
+
+
+@dataclass(frozen=True)
+class Unfold:
+    """Read an interleaved picture so that each pixel word holds `taps` neighbouring pixels, one word every `stride`."""
+
+    taps: int
+    stride: int
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A feature content: `cols` pixels a row, `plane` pixels a plane; the patch starts `lead` pixels into each row."""
+
+    load: Load
+    cols: int
+    plane: int
+    lead: int
+
+
+def load_patch(
+    context: Context, planes: Sequence[Plane], patch: Patch, pad: int, key: Hashable, unfold: Unfold | None = None
+) -> Loaded:
+    """Bring `patch` of `planes` on chip, plane after plane, padding filled with the signed code `pad`."""
+    patch, lead = _even_start(planes, patch)
+    cols = patch.cols if unfold is None else (patch.cols - unfold.taps) // unfold.stride + 1
+    plane_units = context.units(patch.rows * cols * context.lanes)
+    runs = list(_runs(planes))
+
+    def emit(address: int) -> list[isa.Instruction]:
+        instructions: list[isa.Instruction] = []
+        for run in runs:
+            instructions.append(_instruction(context, run, patch, pad, address, unfold))
+            address += len(run) * plane_units
+        return instructions
+
+    reads = tuple(_region(run, patch) for run in runs)
+    load = Load(FEATURES, key, len(planes) * plane_units, emit, reads)
+    return Loaded(load, cols, patch.rows * cols, lead)
+
+
+def _even_start(planes: Sequence[Plane], patch: Patch) -> tuple[Patch, int]:
+    """Doubled maps are read from an even column on."""
+    if patch.col <= 0 or patch.col % 2 == 0 or not any(plane.upsample for plane in planes):
+        return patch, 0
+    return Patch(patch.row, patch.col - 1, patch.rows, patch.cols + 1), 1
+
+
+def _runs(planes: Sequence[Plane]) -> Iterator[list[Plane]]:
+    """Split into runs that one instruction can load: same buffer, equal steps between blocks."""
+    run: list[Plane] = []
+    for plane in planes:
+        if run and not _continues(run, plane):
+            yield run
+            run = []
+        run.append(plane)
+    yield run
+
+
+def _continues(run: Sequence[Plane], plane: Plane) -> bool:
+    last = run[-1]
+    step = plane.block - last.block
+    regular = len(run) == 1 or step == last.block - run[-2].block
+    return plane.buffer is last.buffer and plane.upsample == last.upsample and step > 0 and regular
+
+
+def _region(run: Sequence[Plane], patch: Patch) -> Region:
+    first = run[0]
+    rows = first.buffer.rows * (2 if first.upsample else 1)
+    top, bottom = max(patch.row, 0), min(patch.row + patch.rows, rows)
+    if first.upsample:
+        top, bottom = top // 2, (bottom + 1) // 2
+    return Region(first.buffer, first.block, run[-1].block - first.block + 1, top, max(bottom - top, 0))
+
+
+def _instruction(
+    context: Context, run: Sequence[Plane], patch: Patch, pad: int, address: int, unfold: Unfold | None
+) -> isa.Instruction:
+    first, buffer = run[0], run[0].buffer
+    scale = 2 if first.upsample else 1
+    top, left = max(patch.row, 0), max(patch.col, 0)
+    row_stride = buffer.cols * buffer.pixel_bytes
+    taps, stride = (unfold.taps, unfold.stride) if unfold else (1, 1)
+    source = context.addresses[buffer] + first.block * buffer.plane_bytes
+    source += top // scale * row_stride + left // scale * buffer.pixel_bytes
+    return isa.LoadFeatures(
+        upsample=int(first.upsample),
+        phase=top % scale,
+        flip=int(buffer.flip),
+        source=source,
+        block_stride=(run[1].block - first.block) * buffer.plane_bytes if len(run) > 1 else 0,
+        row_stride=row_stride,
+        blocks=len(run),
+        address=address,
+        rows=patch.rows,
+        width=(buffer.cols * scale - left) * buffer.pixel_bytes,
+        cols=(patch.cols - taps) // stride + 1,
+        pad_left=max(-patch.col, 0) * buffer.pixel_bytes,
+        pitch=stride * buffer.pixel_bytes,
+        lanes=taps * buffer.pixel_bytes,
+        pad_top=max(-patch.row, 0),
+        pad_bottom=max(patch.row + patch.rows - buffer.rows * scale, 0),
+        pad=pad & 0xFF,
+    )

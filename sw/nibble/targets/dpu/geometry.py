@@ -1,0 +1,56 @@
+"""Tiles of an output map, and the part of the input map that each needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from nibble.targets.dpu.ops import Window
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Output rows row .. row + rows - 1 and columns col .. col + cols - 1."""
+
+    row: int
+    col: int
+    rows: int
+    cols: int
+
+    @property
+    def pixels(self) -> int:
+        """Output pixels."""
+        return self.rows * self.cols
+
+
+@dataclass(frozen=True)
+class Patch:
+    """Input rows and columns a tile reads; they may start before 0 and end after the map: that part is padding."""
+
+    row: int
+    col: int
+    rows: int
+    cols: int
+
+    @property
+    def pixels(self) -> int:
+        """Pixels, padding included."""
+        return self.rows * self.cols
+
+
+def tiles(rows: int, cols: int, tile_rows: int, tile_cols: int) -> Iterator[Tile]:
+    """Cover a map of rows x cols, row bands outermost; the last ones may be smaller."""
+    for row in range(0, rows, tile_rows):
+        for col in range(0, cols, tile_cols):
+            yield Tile(row, col, min(tile_rows, rows - row), min(tile_cols, cols - col))
+
+
+def patch(tile: Tile, window: Window) -> Patch:
+    """Return what `window` reads of its input for `tile`."""
+    spans = []
+    starts_lengths = ((tile.row, tile.rows), (tile.col, tile.cols))
+    for axis, (start, length) in enumerate(starts_lengths):
+        stride, extent = window.strides[axis], (window.kernel[axis] - 1) * window.dilations[axis] + 1
+        spans.append((start * stride - window.pads[axis], (length - 1) * stride + extent))
+    (row, rows), (col, cols) = spans
+    return Patch(row, col, rows, cols)

@@ -1,0 +1,185 @@
+"""Gives every tensor its place: computing operations write buffers, view operations only rename planes.
+
+Where lanes of two operands do not meet, or a doubled map would be doubled again, a copy is put in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from nibble.graph import ir
+from nibble.targets.dpu import layout
+from nibble.targets.dpu.layout import Buffer, View
+from nibble.targets.dpu.legalize import AnyOp
+from nibble.targets.dpu.ops import BinaryOp, ConcatOp, ConvOp, HostOp, Op, PoolOp, SelectOp, UpsampleOp, Window
+
+
+@dataclass(frozen=True)
+class Placed:
+    """An operation with the views it reads and the buffer it writes (None for a host operation)."""
+
+    op: Op | HostOp
+    reads: tuple[View, ...]
+    writes: tuple[Buffer, ...]
+
+
+@dataclass
+class Placement:
+    """`ops` in execution order; `views` of every tensor that lies in DDR."""
+
+    ops: list[Placed] = field(default_factory=list)
+    views: dict[str, View] = field(default_factory=dict)
+
+
+def place(ops: Sequence[AnyOp], graph: ir.IntegerGraph, lanes: int) -> Placement:
+    """Lay out all tensors of `ops` for a DPU with `lanes` input lanes."""
+    placer = _Placer(graph, ops, lanes)
+    for name in graph.inputs:
+        placer.add_input(name)
+    for op in ops:
+        placer.add(op)
+    return placer.placement
+
+
+class _Placer:
+    def __init__(self, graph: ir.IntegerGraph, ops: Sequence[AnyOp], lanes: int) -> None:
+        self.graph, self.lanes = graph, lanes
+        self.placement = Placement()
+        self._interleaved = _interleaved_inputs(graph, ops, lanes)
+
+    def add_input(self, name: str) -> None:
+        """Give a graph input that is integer already its buffer; float inputs stay with the host."""
+        if self._on_dpu(name):
+            self._write_from_host(name)
+
+    def add(self, op: AnyOp) -> None:
+        """Place one operation."""
+        if isinstance(op, HostOp):
+            self._host(op)
+        elif isinstance(op, ConcatOp):
+            self.placement.views[op.output] = layout.concat([self._view(name) for name in op.inputs])
+        elif isinstance(op, SelectOp):
+            self.placement.views[op.output] = layout.select(self._view(op.inputs[0]), op.indices)
+        elif isinstance(op, UpsampleOp):
+            self._upsample(op)
+        else:
+            self._compute(op)
+
+    def _view(self, tensor: str) -> View:
+        return self.placement.views[tensor]
+
+    def _host(self, op: HostOp) -> None:
+        reads = tuple(self.placement.views[name] for name in op.inputs if name in self.placement.views)
+        buffers = tuple(self._write_from_host(name) for name in op.outputs if self._on_dpu(name))
+        self.placement.ops.append(Placed(op, reads, buffers))
+
+    def _write_from_host(self, name: str) -> Buffer:
+        buffer = self._host_buffer(name)
+        lanes = buffer.pixel_bytes if buffer.interleaved else self.lanes
+        self.placement.views[name] = layout.whole(buffer, self.graph.tensors[name].shape[1], lanes)
+        return buffer
+
+    def _on_dpu(self, name: str) -> bool:
+        tensor = self.graph.tensors[name]
+        return tensor.dtype in ("uint8", "int8") and len(tensor.shape) == 4
+
+    def _host_buffer(self, name: str) -> Buffer:
+        tensor = self.graph.tensors[name]
+        _, channels, rows, cols = tensor.shape
+        if name in self._interleaved:
+            return Buffer(name, 1, rows, cols, channels, interleaved=True, flip=tensor.dtype == "uint8")
+        return Buffer(name, -(-channels // self.lanes), rows, cols, self.lanes)
+
+    def _upsample(self, op: UpsampleOp) -> None:
+        doubled = layout.upsample(self._view(op.inputs[0]))
+        if doubled is None:
+            doubled = layout.upsample(self._copy(op.inputs[0], f"{op.name}.copy"))
+        if doubled is None:
+            raise AssertionError(f"{op.name}: a fresh copy can be doubled")
+        self.placement.views[op.output] = doubled
+
+    def _compute(self, op: Op) -> None:
+        if isinstance(op, BinaryOp):
+            op = self._align(op)
+        reads = tuple(self._plain(name, op) for name in op.inputs)
+        rows, cols = _output_size(op, reads[0])
+        pixel_bytes = self.lanes * (4 if isinstance(op, ConvOp) and op.scale is None else 1)
+        if isinstance(op, ConvOp) and not op.depthwise:
+            buffer = Buffer(op.output, -(-op.channels // self.lanes), rows, cols, pixel_bytes)
+            view = layout.whole(buffer, op.channels, self.lanes)
+        else:
+            buffer = Buffer(op.output, len(reads[0].planes), rows, cols, pixel_bytes)
+            view = layout.lanewise(buffer, reads[0])
+        self.placement.ops.append(Placed(op, reads, (buffer,)))
+        self.placement.views[op.output] = view
+
+    def _plain(self, name: str, op: Op) -> View:
+        """Return a view of `name` that `op` can read.
+
+        Only a dense convolution reads the interleaved input; a depthwise one has weights for one channel a lane.
+        """
+        view = self._view(name)
+        if isinstance(op, ConvOp) and not op.depthwise:
+            return view
+        shared = isinstance(op, ConvOp) and len(set(view.places)) < view.channels
+        interleaved = any(plane.buffer.interleaved for plane in view.planes)
+        return self._repack(name) if shared or interleaved else view
+
+    def _align(self, op: BinaryOp) -> BinaryOp:
+        """Repack operands until channel c of both lies in the same lane."""
+        if layout.same_places(*(self._view(name) for name in op.inputs)):
+            return op
+        for name in op.inputs:
+            self._repack(name)
+        return replace(op, inputs=tuple(_repacked(name) for name in op.inputs))
+
+    def _repack(self, name: str) -> View:
+        """Copy `name` channel by channel into blocks of its own: a 1 x 1 convolution with the identity."""
+        view = self._view(name)
+        identity = np.eye(view.channels, dtype=np.int8)[:, :, None, None]
+        zeros, ones = np.zeros(view.channels, np.int32), np.ones(view.channels, np.float32)
+        fresh = _repacked(name)
+        if fresh not in self.placement.views:
+            op = ConvOp(
+                name=fresh, inputs=(name,), output=fresh, window=Window(), weights=identity, bias=zeros, scale=ones
+            )
+            self._compute(op)
+        return self.placement.views[fresh]
+
+    def _copy(self, name: str, fresh: str) -> View:
+        self._compute(PoolOp(name=fresh, inputs=(name,), output=fresh))
+        return self.placement.views[fresh]
+
+
+def _repacked(name: str) -> str:
+    return f"{name}.repacked"
+
+
+def _interleaved_inputs(graph: ir.IntegerGraph, ops: Sequence[AnyOp], lanes: int) -> set[str]:
+    """Tensors that the host writes as pictures: few channels, read by dense convolutions alone."""
+    written = {name for op in ops if isinstance(op, HostOp) for name in op.outputs} | set(graph.inputs)
+    return {name for name in written if _fits_interleaved(name, graph, ops, lanes)}
+
+
+def _fits_interleaved(name: str, graph: ir.IntegerGraph, ops: Sequence[AnyOp], lanes: int) -> bool:
+    readers = [op for op in ops if name in op.inputs]
+    dense = all(isinstance(op, ConvOp) and not op.depthwise and op.groups == 1 for op in readers)
+    shape = graph.tensors[name].shape
+    return dense and len(shape) == 4 and shape[1] < lanes
+
+
+def _output_size(op: Op, view: View) -> tuple[int, int]:
+    if isinstance(op, BinaryOp):
+        return view.rows, view.cols
+    if not isinstance(op, ConvOp | PoolOp):
+        raise TypeError(op)
+    window = op.window
+    top, left, bottom, right = window.pads
+    extents = [(k - 1) * d + 1 for k, d in zip(window.kernel, window.dilations, strict=True)]
+    return (
+        (view.rows + top + bottom - extents[0]) // window.strides[0] + 1,
+        (view.cols + left + right - extents[1]) // window.strides[1] + 1,
+    )

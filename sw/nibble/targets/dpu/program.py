@@ -1,0 +1,240 @@
+"""The program file: a zip archive that holds everything a run needs, and that a person can open.
+
+manifest.json   versions, hardware parameters and their hash, memory map, tensors, segments, layers, decoder facts
+image.bin       constants and instructions: the DDR bytes from `image_address` on
+golden.onnx     the ONNX file it was compiled from: the reference of every check
+host_N.onnx     the parts that onnxruntime runs on the host
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pydantic
+from pydantic import Field
+
+from nibble.config import Board, DpuConfig
+from nibble.errors import InputError
+from nibble.files import write_bytes
+from nibble.targets.dpu import isa
+
+FORMAT: Literal["nibble-dpu-program"] = "nibble-dpu-program"
+VERSION: Literal[1] = 1
+_MAX_MEMBER = 1 << 30
+_EXPECTED = f"a DPU program of version {VERSION}, as `nibble compile` writes it"
+
+Address = Annotated[int, Field(ge=0, lt=1 << 32)]
+Count = Annotated[int, Field(ge=0, lt=1 << 32)]
+
+
+class _Record(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class TensorMap(_Record):
+    """Where a tensor's channels lie in DDR.
+
+    Channel c is lane `lanes[c]` of plane `planes[c]`; plane p starts at `addresses[p]` and holds rows x cols pixels of
+    `pixel_bytes`, halved in both directions when `doubled[p]`. `offset` is added to a stored code to get the ONNX code.
+    """
+
+    dtype: Literal["uint8", "int8", "int32"]
+    shape: tuple[Count, Count, Count, Count]
+    addresses: tuple[Address, ...]
+    doubled: tuple[bool, ...]
+    planes: tuple[Count, ...]
+    lanes: tuple[Count, ...]
+    pixel_bytes: Count
+    offset: int
+
+
+class Layer(_Record):
+    """One operation: the tensors complete once the instructions up to byte `end` have run, work and prediction."""
+
+    name: str
+    operator: str
+    sources: tuple[str, ...]
+    end: Address
+    tensors: tuple[str, ...]
+    macs: int
+    predicted_cycles: int
+
+
+class DpuSegment(_Record):
+    """One run of the DPU, from the instruction at byte `start` to its END."""
+
+    kind: Literal["dpu"] = "dpu"
+    start: Address
+    layers: tuple[Layer, ...]
+
+
+class HostSegment(_Record):
+    """One ONNX model run on the host between two runs of the DPU."""
+
+    kind: Literal["host"] = "host"
+    name: str
+    reason: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    member: str
+
+
+class HeadMap(_Record):
+    """Output `name` = (code - zero) * scale + bias in float32, from integer tensor `tensor` (nibble.graph.ir.Head)."""
+
+    name: str
+    tensor: str
+    scale: tuple[float, ...]
+    bias: tuple[float, ...]
+    zero: int
+
+
+class Manifest(_Record):
+    """Everything about a program but its bytes."""
+
+    format: Literal["nibble-dpu-program"] = FORMAT
+    version: Literal[1] = VERSION
+    isa_version: int
+    board: Board
+    dpu: DpuConfig
+    hardware_hash: Count
+    memory_bytes: Count
+    image_address: Address
+    instructions: Count
+    tensors: dict[str, TensorMap]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    heads: tuple[HeadMap, ...]
+    segments: tuple[Annotated[DpuSegment | HostSegment, Field(discriminator="kind")], ...]
+    predicted_cycles: int
+    metadata: dict[str, str]
+    sha256: dict[str, str]
+
+    @property
+    def layers(self) -> list[Layer]:
+        """All layers, in order."""
+        return [layer for segment in self.segments if isinstance(segment, DpuSegment) for layer in segment.layers]
+
+
+@dataclass(frozen=True)
+class Program:
+    """A manifest and the archive's other members by name."""
+
+    manifest: Manifest
+    members: dict[str, bytes]
+
+    @property
+    def image(self) -> bytes:
+        """Constants and instructions."""
+        return self.members["image.bin"]
+
+    @property
+    def golden(self) -> bytes:
+        """The serialized ONNX model the program was compiled from."""
+        return self.members["golden.onnx"]
+
+    def to_bytes(self) -> bytes:
+        """Return the archive; equal programs give equal bytes."""
+        manifest = self.manifest.model_copy(update={"sha256": {n: _digest(m) for n, m in self.members.items()}})
+        stream = io.BytesIO()
+        with zipfile.ZipFile(stream, "w") as archive:
+            for name, content in {"manifest.json": manifest.model_dump_json(indent=1).encode(), **self.members}.items():
+                entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+                entry.compress_type = zipfile.ZIP_DEFLATED
+                archive.writestr(entry, content, compresslevel=1)
+        return stream.getvalue()
+
+
+def save_program(program: Program, path: Path) -> None:
+    """Write the program file, whole or not at all."""
+    write_bytes(path, program.to_bytes())
+
+
+def load_program(path: Path) -> Program:
+    """Read a program file and check it whole. Raises InputError naming what is wrong."""
+    try:
+        members = _members(path.read_bytes())
+    except OSError as error:
+        raise InputError(path, error.strerror or "an unreadable file", _EXPECTED) from error
+    except Exception as error:  # zipfile raises a dozen unrelated exceptions on damaged archives
+        raise InputError(path, f"a damaged or different file ({error})", _EXPECTED) from error
+    manifest = _manifest(members.pop("manifest.json", None), path)
+    for name, digest in manifest.sha256.items():
+        if _digest(members.get(name, b"")) != digest:
+            raise InputError(path, f"{name} with another SHA-256 than its manifest says", "an undamaged program")
+    program = Program(manifest, members)
+    _check(program, path)
+    return program
+
+
+def _members(content: bytes) -> dict[str, bytes]:
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        if any(entry.file_size > _MAX_MEMBER for entry in archive.infolist()):
+            raise ValueError(f"a member of more than {_MAX_MEMBER} bytes")
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def _manifest(content: bytes | None, path: Path) -> Manifest:
+    if content is None:
+        raise InputError(path, "an archive without manifest.json", _EXPECTED)
+    try:
+        return Manifest.model_validate_json(content)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "manifest.json"
+        found = str(first["input"])[:40].replace("\n", " ")
+        raise InputError(path, f"{key} = {found}", f"{_EXPECTED} ({first['msg']})") from error
+
+
+def _check(program: Program, path: Path) -> None:
+    manifest = program.manifest
+    hosts = [segment.member for segment in manifest.segments if isinstance(segment, HostSegment)]
+    missing = {"image.bin", "golden.onnx", *hosts} - manifest.sha256.keys()
+    if missing:
+        raise InputError(path, f"a manifest without {min(missing)}", _EXPECTED)
+    if manifest.isa_version != isa.VERSION:
+        raise InputError(
+            path, f"instruction set version {manifest.isa_version}", f"version {isa.VERSION}: compile again"
+        )
+    if manifest.hardware_hash != manifest.dpu.hash:
+        raise InputError(path, f"hardware hash {manifest.hardware_hash:#010x}", f"{manifest.dpu.hash:#010x}")
+    if manifest.image_address + len(program.image) > manifest.memory_bytes:
+        raise InputError(path, f"an image that ends after byte {manifest.memory_bytes}", "one inside the memory map")
+    named = {*manifest.inputs, *manifest.outputs, *(head.name for head in manifest.heads)}
+    known = (
+        manifest.tensors.keys()
+        | named
+        | {n for s in manifest.segments if isinstance(s, HostSegment) for n in s.outputs}
+    )
+    for segment in manifest.segments:
+        used = segment.inputs if isinstance(segment, HostSegment) else [t for la in segment.layers for t in la.tensors]
+        if unknown := set(used) - known:
+            raise InputError(path, f"unknown tensor {min(unknown)!r}", "tensors of the memory map")
+    for name, tensor in manifest.tensors.items():
+        _check_tensor(tensor, manifest.memory_bytes, name, path)
+
+
+def _check_tensor(tensor: TensorMap, memory_bytes: int, name: str, path: Path) -> None:
+    _, channels, rows, cols = tensor.shape
+    lanes_bytes = 4 if tensor.dtype == "int32" else 1
+    consistent = (
+        len(tensor.planes) == len(tensor.lanes) == channels
+        and len(tensor.doubled) == len(tensor.addresses)
+        and all(plane < len(tensor.addresses) for plane in tensor.planes)
+        and all((lane + 1) * lanes_bytes <= tensor.pixel_bytes for lane in tensor.lanes)
+        and all(
+            address + (rows >> double) * (cols >> double) * tensor.pixel_bytes <= memory_bytes
+            for address, double in zip(tensor.addresses, tensor.doubled, strict=False)
+        )
+    )
+    if not consistent:
+        raise InputError(path, f"tensor {name!r} outside of the memory map", "a consistent memory map")
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

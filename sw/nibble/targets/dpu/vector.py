@@ -1,0 +1,166 @@
+"""Steps of depthwise convolution, pooling, addition and multiplication: lane by lane, plane by plane."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from nibble.targets.dpu import isa, weights
+from nibble.targets.dpu.context import Context
+from nibble.targets.dpu.features import Loaded, load_patch
+from nibble.targets.dpu.fields import conv_fields, window_fields
+from nibble.targets.dpu.geometry import Tile, patch, tiles
+from nibble.targets.dpu.layout import Buffer, View
+from nibble.targets.dpu.ops import BinaryOp, ConvOp, PoolOp, Window
+from nibble.targets.dpu.step import FEATURES, PARAMETERS, TABLES, WEIGHTS, Load, Step
+from nibble.targets.dpu.store import store_tile
+
+LOWEST = -128
+"""Padding of a max-pool: never wins."""
+
+Planes = tuple[int, ...]
+
+
+def depthwise_steps(context: Context, op: ConvOp, view: View, buffer: Buffer) -> Iterator[Step]:
+    """Yield the steps of a depthwise convolution; output lanes are the input's. Raises ValueError when no tile fits."""
+    packed = weights.arrange_depthwise(op, view, context.lanes)
+    most = context.dpu.outputs // context.lanes
+    for tile, planes in _parts(context, buffer, op.window, most, 1, context.dpu.accumulators // 2):
+        content = packed[list(planes)].tobytes()
+        yield _depthwise_step(context, op, view, buffer, tile, planes, content)
+
+
+def _depthwise_step(
+    context: Context, op: ConvOp, view: View, buffer: Buffer, tile: Tile, planes: Planes, content: bytes
+) -> Step:
+    loaded = _patch(context, op.output, view, planes, tile, op.window, op.pad)
+    fields = conv_fields(op, op.window, loaded, tile)
+    fields |= {"first": 1, "last": 1, "depthwise": 1, "table": int(op.table is not None), "blocks": len(planes)}
+
+    def emit(at: Mapping[str, int]) -> isa.Instruction:
+        return isa.Conv(
+            **fields,
+            address=at[FEATURES] + _lead(context, loaded),
+            w_address=at[WEIGHTS],
+            out_address=at["result"],
+            param_address=at[PARAMETERS],
+            table_address=at.get(TABLES, 0),
+        )
+
+    loads = (
+        loaded.load,
+        context.constant_load(WEIGHTS, (op.output, "weights", planes), content),
+        context.constant_load(PARAMETERS, (op.output, "parameters", planes), _parameters(context, op, view, planes)),
+        *_table_load(context, op),
+    )
+    return Step(emit, loads, store_tile(context, buffer, planes[0], len(planes), len(planes), tile))
+
+
+def _parameters(context: Context, op: ConvOp, view: View, planes: Planes) -> bytes:
+    channels = {place: channel for channel, place in enumerate(view.places)}
+    slots = [channels.get((plane, lane)) for plane in planes for lane in range(context.lanes)]
+    return weights.parameters(op, slots + [None] * (context.dpu.outputs - len(slots)))
+
+
+def pool_steps(context: Context, op: PoolOp, view: View, buffer: Buffer) -> Iterator[Step]:
+    """Yield the steps of a max-pool or copy. Raises ValueError when no tile fits."""
+    for tile, planes in _parts(context, buffer, op.window, len(view.planes), 1, buffer.rows * buffer.cols):
+        yield _pool_step(context, op, view, buffer, tile, planes)
+
+
+def _pool_step(context: Context, op: PoolOp, view: View, buffer: Buffer, tile: Tile, planes: Planes) -> Step:
+    loaded = _patch(context, op.output, view, planes, tile, op.window, LOWEST)
+    fields = window_fields(op.window, loaded, tile) | {"table": int(op.table is not None), "blocks": len(planes)}
+
+    def emit(at: Mapping[str, int]) -> isa.Instruction:
+        return isa.Pool(
+            **fields,
+            address=at[FEATURES] + _lead(context, loaded),
+            out_address=at["result"],
+            table_address=at.get(TABLES, 0),
+        )
+
+    result = store_tile(context, buffer, planes[0], len(planes), len(planes), tile)
+    return Step(emit, (loaded.load, *_table_load(context, op)), result)
+
+
+def binary_steps(context: Context, op: BinaryOp, views: Sequence[View], buffer: Buffer) -> Iterator[Step]:
+    """Yield the steps of an addition or multiplication of two views with equal places. Raises ValueError as above."""
+    a, b = views
+    both = View((*a.planes, *b.planes), a.places, a.rows, a.cols)
+    for tile, planes in _parts(context, buffer, Window(), len(a.planes), 2, buffer.rows * buffer.cols):
+        yield _binary_step(context, op, both, buffer, tile, planes)
+
+
+def _binary_step(context: Context, op: BinaryOp, both: View, buffer: Buffer, tile: Tile, planes: Planes) -> Step:
+    """Tiles span whole rows (see _sizes), so doubled maps start at column 0 and both operands have no lead."""
+    pair = (*planes, *(plane + buffer.blocks for plane in planes))
+    loaded = _patch(context, op.output, both, pair, tile, Window(), 0)
+
+    def emit(at: Mapping[str, int]) -> isa.Instruction:
+        return _binary(context, op, at, len(planes) * tile.pixels)
+
+    result = store_tile(context, buffer, planes[0], len(planes), len(planes), tile)
+    return Step(emit, (loaded.load, *_table_load(context, op)), result)
+
+
+def _binary(context: Context, op: BinaryOp, at: Mapping[str, int], pixels: int) -> isa.Instruction:
+    inner_tables = 0 if op.inner is None else op.inner.nbytes // 256
+    fields = {
+        "table": int(op.table is not None),
+        "address": at[FEATURES],
+        "b_address": at[FEATURES] + context.units(pixels * context.lanes),
+        "table_address": at[TABLES] if inner_tables else 0,
+        "map_address": at[TABLES] + inner_tables if op.table is not None else 0,
+        "pixels": pixels,
+        "out_address": at["result"],
+        "a_zero": op.a_zero,
+        "zero": op.zero,
+        "low": op.low,
+        "high": op.high,
+    }
+    if op.inner is not None:
+        return isa.Add(**fields, scale=float(op.scale))
+    return isa.Multiply(**fields, scale=float(op.scale), b_zero=op.b_zero, bias=op.bias)
+
+
+def _patch(context: Context, name: str, view: View, planes: Planes, tile: Tile, window: Window, pad: int) -> Loaded:
+    chosen = [view.planes[plane] for plane in planes]
+    return load_patch(context, chosen, patch(tile, window), pad, (name, "features", tile, planes))
+
+
+def _lead(context: Context, loaded: Loaded) -> int:
+    return context.units(loaded.lead * context.lanes)
+
+
+def _table_load(context: Context, op: ConvOp | PoolOp | BinaryOp) -> list[Load]:
+    content = b"" if op.table is None else op.table.tobytes()
+    if isinstance(op, BinaryOp) and op.inner is not None:
+        content = op.inner.astype("<f4").tobytes() + content
+    return [context.constant_load(TABLES, (op.output, "table"), content)] if content else []
+
+
+def _parts(
+    context: Context, buffer: Buffer, window: Window, most_planes: int, operands: int, most_pixels: int
+) -> Iterator[tuple[Tile, Planes]]:
+    """Split the output into tiles and groups of planes, contents at most half a memory: rows first, then planes."""
+    dpu, lanes = context.dpu, context.lanes
+    for rows, cols in _sizes(buffer, whole_rows=operands > 1):
+        tile = Tile(0, 0, rows, cols)
+        inputs = patch(tile, window).pixels * operands * lanes
+        count = min(dpu.feature_bytes // 2 // inputs, dpu.output_bytes // 2 // (tile.pixels * buffer.pixel_bytes))
+        if count and tile.pixels <= most_pixels:
+            break
+    else:
+        raise ValueError(f"no tile of {buffer.name} ({buffer.rows} x {buffer.cols}) fits the memories of {dpu.name}")
+    count = min(count, most_planes)
+    for tile in tiles(buffer.rows, buffer.cols, rows, cols):
+        for first in range(0, buffer.blocks, count):
+            yield tile, tuple(range(first, min(first + count, buffer.blocks)))
+
+
+def _sizes(buffer: Buffer, whole_rows: bool) -> Iterator[tuple[int, int]]:
+    for rows in range(buffer.rows, 0, -1):
+        yield rows, buffer.cols
+    if not whole_rows:
+        for cols in range(buffer.cols - 1, 0, -1):
+            yield 1, cols
