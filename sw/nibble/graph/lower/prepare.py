@@ -47,7 +47,7 @@ def tensor_types(model: onnx.ModelProto, where: Where) -> dict[str, Tensor]:
     found = {}
     for value in [*opened.get_inputs(), *opened.get_outputs()]:
         if value.shape is not None and all(isinstance(size, int) and size >= 0 for size in value.shape):
-            found[value.name] = Tensor(value.name, tuple(value.shape), _dtype_name(value.type))
+            found[value.name] = Tensor(value.name, tuple(value.shape), _dtype_name(value, where))
     missing = [name for name in names if name not in found]
     return found | (_run_types(model, missing, where) if missing else {})
 
@@ -109,7 +109,7 @@ def _open(model: onnx.ModelProto, where: Where) -> onnxruntime.InferenceSession:
 
 def _run_types(model: onnx.ModelProto, names: list[str], where: Where) -> dict[str, Tensor]:
     opened = _open(ort.with_outputs(model, names), where)
-    feeds = {value.name: np.zeros(value.shape, _dtype_name(value.type)) for value in opened.get_inputs()}
+    feeds = {value.name: np.zeros(value.shape, _dtype_name(value, where)) for value in opened.get_inputs()}
     try:
         results = opened.run(names, feeds)
     except ORT_ERRORS as error:
@@ -118,6 +118,11 @@ def _run_types(model: onnx.ModelProto, names: list[str], where: Where) -> dict[s
     return {n: Tensor(n, np.shape(v), str(np.asarray(v).dtype)) for n, v in zip(names, results, strict=True)}
 
 
-def _dtype_name(kind: str) -> str:
-    inner = kind.removeprefix("tensor(").removesuffix(")")
-    return {"float": "float32", "double": "float64"}.get(inner, inner)
+def _dtype_name(value: onnxruntime.NodeArg, where: Where) -> str:
+    inner = value.type.removeprefix("tensor(").removesuffix(")")
+    name = {"float": "float32", "double": "float64"}.get(inner, inner)
+    try:
+        np.dtype(name)
+    except TypeError as error:
+        raise UnsupportedError(where, f"{value.name!r} of type {value.type}") from error
+    return str(name)
