@@ -12,7 +12,7 @@ from nibble.targets.dpu.conv import conv_steps, macs
 from nibble.targets.dpu.cost import Machine
 from nibble.targets.dpu.ops import BinaryOp, ConvOp, HostOp, Op, PoolOp
 from nibble.targets.dpu.place import Placed
-from nibble.targets.dpu.schedule import Scheduler
+from nibble.targets.dpu.schedule import schedule
 from nibble.targets.dpu.step import Step
 from nibble.targets.dpu.timeline import Timeline
 from nibble.targets.dpu.vector import binary_steps, depthwise_steps, pool_steps
@@ -54,7 +54,7 @@ class Assembly:
             return
         start = len(self.stream)
         steps = [self._steps(placed) for placed in run]
-        scheduled = iter(Scheduler(self._context.dpu).run([step for of_op in steps for step in of_op]))
+        scheduled = iter(schedule([step for of_op in steps for step in of_op], self._context.dpu))
         timeline = Timeline(self._machine)
         layers = []
         for placed, of_op in zip(run, steps, strict=True):

@@ -2,13 +2,17 @@
 
 Each of the seven queues is used the same way. An event is "step s has done X" (last use of a content, last store of a
 result). A consumer that depends on an event later than the last it waited for takes one token; the event gives one.
-Events and consumers are both in step order, so the n-th token taken is the n-th given.
+Events and consumers are both in step order, so the n-th token taken is the n-th given. Where more would be under way
+than a queue counts, consumers wait for every second, fourth, ... event instead.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 from nibble.config import DpuConfig
 from nibble.targets.dpu import isa
@@ -29,23 +33,46 @@ class _Scheduled:
 
 
 class _Queue:
-    """Tokens of one queue: which events were waited for so far."""
+    """Tokens of one queue: the events that can give one, and the last that was waited for."""
 
-    def __init__(self) -> None:
+    def __init__(self, stride: int) -> None:
+        self._stride = stride
         self._last = -1
+        self.events: list[int] = []
 
-    def needs(self, event: int) -> bool:
-        """Tell whether a consumer of `event` has to take a token, and note it."""
+    def wait_for(self, event: int) -> int | None:
+        """Return the event to take a token from so that `event` has happened, None when that is known already."""
         if event <= self._last:
-            return False
-        self._last = event
-        return True
+            return None
+        rounded = (event // self._stride + 1) * self._stride - 1
+        self._last = self.events[bisect_right(self.events, rounded) - 1]
+        return self._last
 
 
-class Scheduler:
-    """Schedules the steps of one program from reset to END."""
+def schedule(steps: Sequence[Step], dpu: DpuConfig) -> list[list[isa.Instruction]]:
+    """Return the instructions of each step, in an order that runs without blocking; END is not included."""
+    stride = 1
+    while True:
+        scheduled = _Scheduler(dpu, stride).run(steps)
+        if _most_tokens(scheduled) <= isa.QUEUE_CAPACITY:
+            return scheduled
+        stride *= 2
 
-    def __init__(self, dpu: DpuConfig) -> None:
+
+def _most_tokens(scheduled: Sequence[Sequence[isa.Instruction]]) -> int:
+    """Return the largest number of tokens in a queue when the instructions run in order."""
+    counts, most = Counter[Queue](), 0
+    for instruction in chain.from_iterable(scheduled):
+        counts.subtract(queue for queue in Queue if instruction.wait & queue)
+        counts.update(queue for queue in Queue if instruction.signal & queue)
+        most = max(most, *counts.values(), 0)
+    return most
+
+
+class _Scheduler:
+    """Schedules the steps of one program from reset to END; consumers wait for every `stride`-th event."""
+
+    def __init__(self, dpu: DpuConfig, stride: int) -> None:
         self._rings = {
             FEATURES: Ring(dpu.feature_bytes // dpu.unit_bytes),
             WEIGHTS: Ring(dpu.weight_bytes // WEIGHT_UNIT),
@@ -53,12 +80,12 @@ class Scheduler:
             TABLES: Ring(dpu.table_count),
         }
         self._output = Ring(dpu.output_bytes // dpu.unit_bytes)
-        self._queues = {queue: _Queue() for queue in Queue}
+        self._queues = {queue: _Queue(stride) for queue in Queue}
         self._stored: dict[int, list[tuple[Region, int]]] = {}
         self._steps: list[_Scheduled] = []
 
     def run(self, steps: Sequence[Step]) -> list[list[isa.Instruction]]:
-        """Return the instructions of each step, in an order that runs without blocking; END is not included."""
+        """Return the instructions of each step."""
         for step in steps:
             self._add(step)
         return [[*s.feature_loads, *s.weight_loads, *s.compute, *s.stores] for s in self._steps]
@@ -78,7 +105,11 @@ class Scheduler:
         wait |= self._place_result(step.result, index, addresses)
         signal = Queue.RESULT_READY if step.result else Queue(0)
         scheduled.compute = [with_tokens(step.emit(addresses), wait, signal)]
+        for queue in (Queue.FEATURES_FREE, Queue.WEIGHTS_FREE):
+            self._queues[queue].events.append(index)
         if step.result:
+            for queue in (Queue.RESULT_FREE, Queue.STORED):
+                self._queues[queue].events.append(index)
             scheduled.stores = _first(list(step.result.emit(addresses["result"])), wait=Queue.RESULT_READY)
             self._stored.setdefault(id(step.result.writes.buffer), []).append((step.result.writes, index))
 
@@ -98,8 +129,9 @@ class Scheduler:
         if not instructions:
             return []
         instructions = _last(instructions, signal=ready)
-        if released >= 0 and self._queues[free].needs(released):
-            self._steps[released].compute = _last(self._steps[released].compute, signal=free)
+        event = self._queues[free].wait_for(released)
+        if event is not None:
+            self._steps[event].compute = _last(self._steps[event].compute, signal=free)
             instructions = _first(instructions, wait=free)
         return instructions
 
@@ -107,8 +139,9 @@ class Scheduler:
         """Let new feature loads wait for the stores they read from."""
         if not scheduled.feature_loads:
             return
-        event = max((self._last_store(region) for load in loads for region in load.reads), default=-1)
-        if event >= 0 and self._queues[Queue.STORED].needs(event):
+        last = max((self._last_store(region) for load in loads for region in load.reads), default=-1)
+        event = self._queues[Queue.STORED].wait_for(last)
+        if event is not None:
             self._steps[event].stores = _last(self._steps[event].stores, signal=Queue.STORED)
             scheduled.feature_loads = _first(scheduled.feature_loads, wait=Queue.STORED)
 
@@ -120,9 +153,10 @@ class Scheduler:
         if result is None:
             return Queue(0)
         addresses["result"], released = self._output.place(index, result.size, index)
-        if released < 0 or not self._queues[Queue.RESULT_FREE].needs(released):
+        event = self._queues[Queue.RESULT_FREE].wait_for(released)
+        if event is None:
             return Queue(0)
-        self._steps[released].stores = _last(self._steps[released].stores, signal=Queue.RESULT_FREE)
+        self._steps[event].stores = _last(self._steps[event].stores, signal=Queue.RESULT_FREE)
         return Queue.RESULT_FREE
 
 

@@ -52,7 +52,8 @@ def _depthwise_step(
         context.constant_load(PARAMETERS, (op.output, "parameters", planes), _parameters(context, op, view, planes)),
         *_table_load(context, op),
     )
-    return Step(emit, loads, store_tile(context, buffer, planes[0], len(planes), len(planes), tile))
+    written = context.dpu.outputs // context.lanes
+    return Step(emit, loads, store_tile(context, buffer, planes[0], len(planes), written, tile))
 
 
 def _parameters(context: Context, op: ConvOp, view: View, planes: Planes) -> bytes:
