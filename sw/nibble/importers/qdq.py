@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from nibble.importers.graph_tools import Array, lift_constants, opset, prune
+from nibble.importers.graph_tools import Array, lift_constants, name_nodes, opset, prune
 from nibble.importers.qdq_codes import CODE_TYPES, Codes, Context
 
 MICROSOFT = "com.microsoft"
@@ -47,6 +47,7 @@ def to_qoperator(model: onnx.ModelProto) -> onnx.ModelProto:
     copy.graph.node.extend(nodes)
     del copy.graph.value_info[:]
     prune(copy.graph)
+    name_nodes(copy.graph)
     if not any(entry.domain == MICROSOFT for entry in copy.opset_import):
         copy.opset_import.append(helper.make_opsetid(MICROSOFT, 1))
     return copy
@@ -92,14 +93,17 @@ class _Rewriter(Context):
         made.attribute.extend(node.attribute)
         self.nodes.append(made)
 
-    def _finish(self, node: onnx.NodeProto, write: Write) -> bool:
+    def _finish(self, node: onnx.NodeProto, source: Codes | None, write: Write) -> bool:
         """Write the operator once for each quantizer of its output, with the codes of a Relu or Clip between clipped.
 
-        Quantization is monotone, so clipping codes to the codes of the bounds equals clipping before it.
+        Quantization is monotone, so clipping codes to the codes of the bounds equals clipping before it. The codes
+        must be of the type of the operator's own, `source`: onnxruntime mixes no uint8 and int8.
         """
         results = self.results(node)
-        for quantizer in results.quantizers:
-            wanted = self.params(quantizer, quantizer.output[0])
+        targets = [self.params(quantizer, quantizer.output[0]) for quantizer in results.quantizers]
+        if source is None or any(self.kind(wanted) != self.kind(source) for wanted in targets):
+            return False
+        for wanted in targets:
             limits = np.iinfo(self.kind(wanted))
             low, high = (self.code(bound, wanted) for bound in results.bounds)
             clipped = (low, high) != (limits.min, limits.max)
@@ -107,8 +111,8 @@ class _Rewriter(Context):
             write(wanted, target)
             if clipped:
                 self._clip(node, target, wanted, low, high)
-            self.done.update((quantizer.output[0], results.between))
-        return bool(results.quantizers)
+            self.done.update((wanted.tensor, results.between))
+        return bool(targets)
 
     def _clip(self, node: onnx.NodeProto, source: str, wanted: Codes, low: int, high: int) -> None:
         kind = self.kind(wanted)
@@ -163,7 +167,7 @@ class _Rewriter(Context):
             inputs = [*_triple(x), wanted.scale, wanted.zero]
             self._emit(f"QLinear{node.op_type}", node, inputs, target, MICROSOFT)
 
-        return x is not None and self._finish(node, write)
+        return self._finish(node, x, write)
 
     def _binary(self, node: onnx.NodeProto) -> bool:
         domain = "" if node.op_type == "MatMul" else MICROSOFT
@@ -173,21 +177,19 @@ class _Rewriter(Context):
             self._emit(f"QLinear{node.op_type}", node, inputs, target, domain)
 
         operands = self._operands(node)
-        return bool(operands) and self._finish(node, write)
+        return bool(operands) and self._finish(node, self.activation(node.input[0]), write)
 
     def _concat(self, node: onnx.NodeProto) -> bool:
         def write(wanted: Codes, target: str) -> None:
             self._emit("QLinearConcat", node, [wanted.scale, wanted.zero, *operands], target, MICROSOFT)
 
         operands = self._operands(node)
-        return bool(operands) and self._finish(node, write)
+        return bool(operands) and self._finish(node, self.activation(node.input[0]), write)
 
     def _operands(self, node: onnx.NodeProto) -> list[str]:
-        """Return codes, scale and zero point of every input; none unless all inputs and outputs are of one type."""
+        """Return codes, scale and zero point of every input; none unless all inputs are of one type."""
         found = [codes for name in node.input if (codes := self.activation(name))]
-        quantizers = self.results(node).quantizers
-        kinds = {self.kind(codes) for codes in (*found, *(self.params(q, q.output[0]) for q in quantizers))}
-        if len(found) != len(node.input) or len(kinds) != 1:
+        if len(found) != len(node.input) or len({self.kind(codes) for codes in found}) != 1:
             return []
         return [name for codes in found for name in _triple(codes)]
 
@@ -234,7 +236,7 @@ class _Rewriter(Context):
                 inputs.append(self.add(f"{node.name}_bias_quantized", codes))
             self._emit("QLinearConv", node, inputs, target)
 
-        return self._finish(node, write) or self._accumulate(node, x, weights, scales, bias)
+        return self._finish(node, x, write) or self._accumulate(node, x, weights, scales, bias)
 
     def _weights(self, name: str) -> Codes | None:
         """Return constant weights of 8 bits, those of 4 bits cast to 8; one scale, or one an output channel."""
