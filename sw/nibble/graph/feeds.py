@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,19 +10,19 @@ import onnx
 
 from nibble import onnx_io
 from nibble.errors import InputError
-from nibble.graph.ir import IntegerGraph
+from nibble.graph.ir import Tensor
 from nibble.graph.lower.context import Array
 from nibble.yolo.spec import Preprocess
 
 Feeds = dict[str, Array]
 
 
-def random_feeds(graph: IntegerGraph, count: int) -> Iterator[Feeds]:
+def random_feeds(inputs: Sequence[Tensor], count: int) -> Iterator[Feeds]:
     """Yield `count` seeded random inputs: floats in [0, 1), every code of integer types."""
     random = np.random.default_rng(0)
     for _ in range(count):
         feeds = {}
-        for tensor in (graph.tensors[name] for name in graph.inputs):
+        for tensor in inputs:
             if tensor.dtype.startswith("float"):
                 feeds[tensor.name] = random.random(tensor.shape).astype(tensor.dtype)
             else:
@@ -43,7 +43,9 @@ def picture_files(folder: Path, limit: int) -> list[Path]:
     return found[:limit]
 
 
-def picture_reader(graph: IntegerGraph, model: onnx.ModelProto, where: Path) -> tuple[Callable[[Path], Feeds], str]:
+def picture_reader(
+    inputs: Sequence[Tensor], model: onnx.ModelProto, where: Path
+) -> tuple[Callable[[Path], Feeds], str]:
     """Return what turns a picture file into the model's input, and how, in words.
 
     With decoder facts: their letterbox and normalization. Without: resized to the input, divided by 255.
@@ -51,10 +53,10 @@ def picture_reader(graph: IntegerGraph, model: onnx.ModelProto, where: Path) -> 
     """
     from nibble.yolo.letterbox import letterbox, read_picture, to_input
 
-    name = graph.inputs[0]
-    tensor = graph.tensors[name]
-    if len(graph.inputs) != 1 or tensor.dtype != "float32" or tensor.shape[:2] != (1, 3) or len(tensor.shape) != 4:
-        raise InputError(where, f"inputs {', '.join(graph.inputs)}", "one float32 input (1, 3, H, W) for pictures")
+    tensor = inputs[0]
+    name = tensor.name
+    if len(inputs) != 1 or tensor.dtype != "float32" or tensor.shape[:2] != (1, 3) or len(tensor.shape) != 4:
+        raise InputError(where, f"inputs {', '.join(i.name for i in inputs)}", "one float32 input (1, 3, H, W) for pictures")
     if onnx_io.has_decoder(model):
         facts = onnx_io.read_decoder(model, where).preprocess
         return lambda path: {

@@ -179,6 +179,10 @@ class IntegerGraph:
     heads: tuple[Head, ...] = ()
     metadata: dict[str, str] = field(default_factory=dict)
 
+    def input_tensors(self) -> list[Tensor]:
+        """Return the graph's inputs."""
+        return [self.tensors[name] for name in self.inputs]
+
     def producer(self, tensor: str) -> Node | None:
         """Return the node that writes `tensor`, None for a graph input."""
         return next((node for node in self.nodes if tensor in node.outputs), None)

@@ -94,10 +94,10 @@ def verify_file(path: Path, images: Path | None, limit: int | None, track: Track
     graph = lower(model, path)
     if images is None:
         count = limit or RANDOM_INPUTS
-        feeds, words = random_feeds(graph, count), f"{count} random input{'s' * (count > 1)}"
+        feeds, words = random_feeds(graph.input_tensors(), count), f"{count} random input{'s' * (count > 1)}"
     else:
         files = picture_files(images, limit or PICTURES)
-        read, how = picture_reader(graph, model, path)
+        read, how = picture_reader(graph.input_tensors(), model, path)
         feeds, words = map(read, files), f"{len(files)} picture{'s' * (len(files) > 1)}, {how}"
     proofs = list(prove(graph, path, track))
     reasons = {proof.node: proof.reason for proof in proofs if not proof.proven}
