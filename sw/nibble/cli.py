@@ -44,6 +44,8 @@ def main(arguments: list[str] | None = None) -> None:
         _fail(str(error), error.exit_code, debug)
     except TyperException as error:
         _fail(error.format_message(), 2, debug)
+    except OSError as error:
+        _fail(f"{error.filename or 'file system'}: {error.strerror or error}", 2, debug)
     except (Abort, KeyboardInterrupt):
         _fail("interrupted", 130, debug)
 
