@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import onnx
 from onnx import helper
@@ -11,16 +9,7 @@ from onnx import helper
 from nibble.quantize.ranges import Function, Values
 
 
-@dataclass(frozen=True)
-class Activation:
-    """`function` turns a tensor's values into those of the tensor `output`; `linear` for large positive values."""
-
-    output: str
-    function: Function
-    linear: bool
-
-
-def find_activations(graph: onnx.GraphProto) -> dict[str, Activation]:
+def find_activations(graph: onnx.GraphProto) -> dict[str, Function]:
     """Return, by tensor, the LeakyReLU, sigmoid or SiLU that is all that becomes of it."""
     consumers: dict[str, list[onnx.NodeProto]] = {}
     for node in graph.node:
@@ -32,19 +21,17 @@ def find_activations(graph: onnx.GraphProto) -> dict[str, Activation]:
     return {name: activation for name, activation in found.items() if activation is not None}
 
 
-def _activation(
-    name: str, nodes: list[onnx.NodeProto], consumers: dict[str, list[onnx.NodeProto]]
-) -> Activation | None:
+def _activation(name: str, nodes: list[onnx.NodeProto], consumers: dict[str, list[onnx.NodeProto]]) -> Function | None:
     kinds = sorted(node.op_type for node in nodes)
     if kinds == ["LeakyRelu"]:
         attributes = {a.name: helper.get_attribute_value(a) for a in nodes[0].attribute}
-        return Activation(nodes[0].output[0], leaky_relu(attributes.get("alpha", 0.01)), linear=True)
+        return leaky_relu(attributes.get("alpha", 0.01))
     if kinds == ["Sigmoid"]:
-        return Activation(nodes[0].output[0], sigmoid, linear=False)
+        return sigmoid
     if kinds == ["Mul", "Sigmoid"]:
         multiply, gate = sorted(nodes, key=lambda node: node.op_type)
         if set(multiply.input) == {name, gate.output[0]} and len(consumers.get(gate.output[0], [])) == 1:
-            return Activation(multiply.output[0], silu, linear=True)
+            return silu
     return None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,10 @@ from nibble.quantize.observer import Histogram
 
 LEVELS = 255
 """Steps of a uint8 code: 256 values."""
+_CANDIDATES = 256
+"""Scales, and clipping bounds, that the search for the least error looks at."""
+_NARROWEST = 32
+"""The narrowest range of that search, as a fraction of the widest."""
 _SMALLEST_SCALE = 2.0**-40
 """A tensor that is zero everywhere still gets a scale that divides."""
 
@@ -45,6 +50,11 @@ def params_of(low: float, high: float) -> Params:
     return Params(scale, int(np.clip(round(-low / scale), 0, LEVELS)))
 
 
+def identity(x: Values) -> Values:
+    """Return `x`: nothing follows that changes the error."""
+    return x
+
+
 def min_max(histogram: Histogram) -> Range:
     """Return the extremes seen."""
     return histogram.low, histogram.high
@@ -61,3 +71,36 @@ def percentile(histogram: Histogram, percent: float) -> Range:
         histogram.low if low == 0 else float(centers[low]),
         histogram.high if high == len(total) - 1 else float(centers[high]),
     )
+
+
+def least_error(histogram: Histogram, function: Function = identity) -> Params:
+    """Return the parameters with the least expected squared error of `function`(value).
+
+    Values outside the range are clipped; inside, rounding errs by scale**2 / 12 times the squared slope of `function`.
+    So where a LeakyReLU follows, negative codes count for little and the range leans to the positive side.
+    """
+    clipped_below, clipped_above = _clipping(histogram, function, "below"), _clipping(histogram, function, "above")
+    slope = (
+        function(histogram.centers + histogram.width / 2) - function(histogram.centers - histogram.width / 2)
+    ) / histogram.width
+    rounding = float((histogram.counts * slope**2).sum()) / 12
+    widest = params_of(histogram.low, histogram.high).scale
+    zero_points = np.arange(LEVELS + 1)
+    best = (np.inf, widest, 0)
+    for scale in widest * np.geomspace(1, 1 / _NARROWEST, _CANDIDATES):
+        error = clipped_below(-zero_points * scale) + clipped_above((LEVELS - zero_points) * scale)
+        chosen = int(error.argmin())
+        best = min(best, (float(error[chosen]) + rounding * scale**2, float(np.float32(scale)), chosen))
+    return Params(best[1], best[2])
+
+
+def _clipping(histogram: Histogram, function: Function, side: Literal["below", "above"]) -> Function:
+    """Return the squared error, summed over the histogram, of clipping at a bound below or above."""
+    outer = min(histogram.low, 0.0) if side == "below" else max(histogram.high, 0.0)
+    bounds = np.linspace(outer, 0, _CANDIDATES)
+    wanted, errors = function(histogram.centers), np.empty(_CANDIDATES)
+    for index, (bound, got) in enumerate(zip(bounds, function(bounds), strict=True)):
+        outside = histogram.centers < bound if side == "below" else histogram.centers > bound
+        errors[index] = (histogram.counts[outside] * (wanted[outside] - got) ** 2).sum()
+    order = np.argsort(bounds)
+    return lambda at: np.interp(at, bounds[order], errors[order])
