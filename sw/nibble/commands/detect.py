@@ -50,6 +50,7 @@ def detect(
         found, took = detect_picture(opened, picture, Thresholds(score, nms))
         save_jpeg(target, draw(picture, found, opened.decoder.classes))
         rows.append((image, found, vars(took)))
+    for image, found, _ in rows:
         _print(image, found, opened)
     write_json(output / "detections.json", _coco(rows, opened))
     if json:

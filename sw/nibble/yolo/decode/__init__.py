@@ -31,7 +31,8 @@ def decode(outputs: Outputs, decoder: Decoder, score: float) -> Detections:
     another shape than the decoder says.
     """
     rule = _FAMILIES[decoder.family]
-    found = Detections.join([_pairs(*rule(outputs, decoder, head, score), score) for head in decoder.heads])
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = Detections.join([_pairs(*rule(outputs, decoder, head, score), score) for head in decoder.heads])
     return found.top(_YOLOV10_LIMIT) if decoder.family == "yolov10" else found
 
 

@@ -36,9 +36,8 @@ def _boxes(raw: Floats, cells: Cells, decoder: Decoder, head: Head) -> Floats:
     spread = np.float32(2.0 if decoder.family == "yolov5" else head.scale_x_y)
     corner = np.stack([column, row], axis=1).astype(np.float32)
     centre = (_squash(raw[:, :2], decoder) * spread - (spread - 1) / 2 + corner) * np.float32(head.stride)
-    with np.errstate(over="ignore"):
-        growth = np.square(2 * _squash(raw[:, 2:], decoder)) if doubled else np.exp(raw[:, 2:])
-        half = growth * np.array(head.anchors, np.float32)[anchor] / 2
+    growth = np.square(2 * _squash(raw[:, 2:], decoder)) if doubled else np.exp(raw[:, 2:])
+    half = growth * np.array(head.anchors, np.float32)[anchor] / 2
     return np.concatenate([centre - half, centre + half], axis=1)
 
 

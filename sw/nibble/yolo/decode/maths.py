@@ -11,15 +11,13 @@ from nibble.yolo.detections import Floats
 
 def sigmoid(x: Floats) -> Floats:
     """Return 1 / (1 + exp(-x))."""
-    with np.errstate(over="ignore"):
-        squashed: Floats = np.reciprocal(np.exp(-x) + np.float32(1))
+    squashed: Floats = np.reciprocal(np.exp(-x) + np.float32(1))
     return squashed
 
 
 def softmax(x: Floats) -> Floats:
     """Return exp(x) over its sum along the last axis."""
-    with np.errstate(invalid="ignore"):
-        powers = np.exp(x - x.max(axis=-1, keepdims=True))
+    powers = np.exp(x - x.max(axis=-1, keepdims=True))
     share: Floats = powers / powers.sum(axis=-1, keepdims=True)
     return share
 
