@@ -28,7 +28,7 @@ struct Result {
 using namespace nibble;
 
 // Runs the program at byte `program` of the `bytes` bytes at `data`. Returns 0, or 1 when memory runs out.
-extern "C" int nibble_run(const Size* size, const Options* options, uint8_t* data, uint64_t bytes, uint64_t program, Result* result) {
+extern "C" int nibble_run(const Size* size, const Options* options, uint8_t* data, uint64_t bytes, uint64_t program, Stops stops, Result* result) {
   try {
     *result = {};
     if (options->expected_hash != size->hash) {
@@ -36,7 +36,7 @@ extern "C" int nibble_run(const Size* size, const Options* options, uint8_t* dat
       return 0;
     }
     Machine machine(*size, {data, bytes}, options->fast, options->fill_seed);
-    const Outcome outcome = run_program(machine, program, options->schedule, options->seed);
+    const Outcome outcome = run_program(machine, program, options->schedule, options->seed, stops);
     *result = {static_cast<uint64_t>(outcome.error), outcome.address, machine.counters};
     return 0;
   } catch (const std::exception&) {

@@ -74,10 +74,12 @@ Error complete(Machine& m, Tokens& tokens, const Instruction& instruction) {
   return Error::none;
 }
 
-Outcome run_in_order(Machine& m, uint64_t address) {
+Outcome run_in_order(Machine& m, uint64_t address, Stops stops) {
   Tokens tokens;
   Fetched next;
+  uint64_t stop = 0;
   for (;; address += instruction_bytes) {
+    if (stop < stops.count && stops.addresses[stop] == address) stops.reached(stop++);
     Error error = fetch(m, address, next);
     if (error == Error::none && !tokens.can_start(next.instruction)) error = Error::deadlock;
     if (error == Error::none) error = complete(m, tokens, next.instruction);
@@ -193,8 +195,8 @@ class Concurrent {
 
 }  // namespace
 
-Outcome run_program(Machine& m, uint64_t program, Schedule schedule, uint64_t seed) {
-  if (schedule == Schedule::program_order) return run_in_order(m, program);
+Outcome run_program(Machine& m, uint64_t program, Schedule schedule, uint64_t seed, Stops stops) {
+  if (schedule == Schedule::program_order) return run_in_order(m, program, stops);
   return Concurrent(m, program, Chooser(schedule, seed)).run();
 }
 

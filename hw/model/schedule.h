@@ -18,6 +18,13 @@ struct Outcome {
   uint64_t address;  // byte offset of the faulting instruction
 };
 
-Outcome run_program(Machine&, uint64_t program, Schedule, uint64_t seed);
+// Instructions, by byte offset and in program order, before which `reached` is called. In program order only.
+struct Stops {
+  const uint64_t* addresses;
+  uint64_t count;
+  void (*reached)(uint64_t index);
+};
+
+Outcome run_program(Machine&, uint64_t program, Schedule, uint64_t seed, Stops stops);
 
 }  // namespace nibble

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -41,6 +42,13 @@ class _Options(ctypes.Structure):
     ]
 
 
+_Reached = ctypes.CFUNCTYPE(None, ctypes.c_uint64)
+
+
+class _Stops(ctypes.Structure):
+    _fields_ = [("addresses", ctypes.POINTER(ctypes.c_uint64)), ("count", ctypes.c_uint64), ("reached", _Reached)]
+
+
 class _Result(ctypes.Structure):
     _fields_ = [
         ("error", ctypes.c_uint64),
@@ -76,7 +84,7 @@ def load(path: Path) -> ctypes.CDLL:
     loaded = ctypes.CDLL(str(path))
     loaded.nibble_run.argtypes = [
         *(ctypes.POINTER(_Size), ctypes.POINTER(_Options), ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64),
-        ctypes.POINTER(_Result),
+        *(_Stops, ctypes.POINTER(_Result)),
     ]
     loaded.nibble_run.restype = ctypes.c_int
     loaded.nibble_decode.argtypes = [ctypes.c_char_p, ctypes.POINTER(ctypes.c_int64)]
@@ -109,11 +117,14 @@ class Cppsim:
         seed: int = 0,
         expected_hash: int | None = None,
         fill_seed: int = 0,
+        stops: Mapping[int, Callable[[], None]] | None = None,
     ) -> RunResult:
         """Run the program at byte `program` of `memory` (uint8, shape (n,)), which is DDR and is changed in place.
 
         `seed` is for the schedule `concurrent`. `fill_seed` chooses what the on-chip memories hold before. Without
-        `expected_hash` the program is taken to be made for this hardware. Raises ValueError for another kind of array.
+        `expected_hash` the program is taken to be made for this hardware. `stops`, with the schedule `program-order`
+        alone, are called before the instruction at their byte runs, and see `memory` as it is then. Raises ValueError
+        for another kind of array.
         """
         if memory.dtype != np.uint8 or memory.ndim != 1 or not memory.flags.c_contiguous or not memory.flags.writeable:
             raise ValueError("memory must be a writeable 1D array of uint8")
@@ -125,9 +136,34 @@ class Cppsim:
             fill_seed=fill_seed,
         )
         result = _Result()
-        if self._library.nibble_run(self._size, options, memory.ctypes.data, memory.size, program, result):
+        calls = _Calls(stops or {})
+        arguments = (self._size, options, memory.ctypes.data, memory.size, program, calls.structure, result)
+        if self._library.nibble_run(*arguments):
             raise NibbleError("cppsim: there is not enough memory for the simulated hardware")
+        calls.reraise()
         return _to_run_result(result)
+
+
+class _Calls:
+    """Python functions that the model calls on its way; the first exception of one is kept for later."""
+
+    def __init__(self, stops: Mapping[int, Callable[[], None]]) -> None:
+        ordered = sorted(stops)
+        self._functions = [stops[address] for address in ordered]
+        self._error: BaseException | None = None
+        addresses = (ctypes.c_uint64 * len(ordered))(*ordered)
+        self.structure = _Stops(addresses, len(ordered), _Reached(self._call))
+
+    def _call(self, index: int) -> None:
+        try:
+            if self._error is None:
+                self._functions[index]()
+        except BaseException as error:
+            self._error = error
+
+    def reraise(self) -> None:
+        if self._error is not None:
+            raise self._error
 
 
 def _to_run_result(result: _Result) -> RunResult:

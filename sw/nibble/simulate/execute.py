@@ -10,14 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from nibble import ort
-from nibble.errors import CheckFailedError
 from nibble.targets.dpu.memory import Memory, gather, scatter
 from nibble.targets.dpu.program import DpuSegment, HeadMap, HostSegment, Layer, Program
 from nibble.yolo.decode import RawHead
 
 Array = npt.NDArray[Any]
-Observer = Callable[[Layer, str, Array], None]
-"""Called with each tensor (ONNX codes) as soon as it is complete, before its memory is used again."""
+Observer = Callable[[str, Array], None]
+"""Called with name and value (ONNX codes) of each tensor as soon as it is complete, before its memory is used again."""
 
 
 class Core(Protocol):
@@ -56,7 +55,8 @@ class Execution:
             else:
                 self._run_dpu(segment, observe)
         heads = {head.name: self._head(head) for head in self.program.manifest.heads}
-        return {name: heads[name] if name in heads else self._value(name, values) for name in self.program.manifest.outputs}
+        outputs = self.program.manifest.outputs
+        return {name: heads[name] if name in heads else self._value(name, values) for name in outputs}
 
     def _run_host(self, segment: HostSegment, values: dict[str, Array]) -> None:
         feeds = {name: self._value(name, values) for name in segment.inputs}
@@ -73,7 +73,7 @@ class Execution:
     def _reporter(self, layer: Layer, observe: Observer) -> Callable[[], None]:
         def report() -> None:
             for name in layer.tensors:
-                observe(layer, name, gather(self.memory, self.program.manifest.tensors[name]))
+                observe(name, gather(self.memory, self.program.manifest.tensors[name]))
 
         return report
 
@@ -84,15 +84,10 @@ class Execution:
 
     def _head(self, head: HeadMap) -> RawHead:
         codes = gather(self.memory, self.program.manifest.tensors[head.tensor])
-        scale, bias = (np.array(v, np.float32) if len(v) > 1 else np.float32(v[0]) for v in (head.scale, head.bias))
+        scale, bias = (np.array(v, np.float32) if len(v) > 1 else v[0] for v in (head.scale, head.bias))
         return RawHead(codes, scale, bias, head.zero)
 
 
 def as_floats(output: Array | RawHead) -> Array:
     """Return an output as onnxruntime gives it: raw heads dequantized in float32."""
     return output.dequantize() if isinstance(output, RawHead) else output
-
-
-def failed(engine: str, error: str, address: int) -> CheckFailedError:
-    """Say that a core stopped with an error."""
-    return CheckFailedError(f"{engine}: error {error} at the instruction at byte {address:#x}")

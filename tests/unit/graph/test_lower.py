@@ -20,7 +20,7 @@ def checked(model, *, hosts=0):
     graph = lower(model, "m.onnx")
     assert [proof for proof in prove(graph, "m.onnx") if not proof.proven] == []
     comparer = Comparer(graph)
-    for feeds in random_feeds(graph, 2):
+    for feeds in random_feeds(graph.input_tensors(), 2):
         comparer.picture(feeds)
         outputs = compare_outputs(optimize(graph), feeds)
         assert outputs.elements.total() > 0
@@ -429,7 +429,7 @@ def test_the_published_nanodet(data):
 
 def checked_once(model):
     graph = lower(model, "m.onnx")
-    (feeds,) = random_feeds(graph, 1)
+    (feeds,) = random_feeds(graph.input_tensors(), 1)
     outputs = compare_outputs(optimize(graph), feeds)
     assert outputs.mismatches.total() == 0
     return graph

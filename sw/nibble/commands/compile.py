@@ -1,0 +1,87 @@
+"""`nibble compile`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nibble.console import JsonOption, out, print_table
+
+if TYPE_CHECKING:
+    from nibble.targets.dpu.program import Manifest
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command `compile`."""
+    app.command("compile")(compile_)
+
+
+def compile_(
+    model: Annotated[Path, typer.Argument(metavar="Q.onnx", help="Quantized model.")],
+    board: Annotated[str, typer.Option("--board", metavar="B", help="Board name, or a YAML file.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="P.dpu", help="Where to write the program.")],
+    dpu: Annotated[str | None, typer.Option("--dpu", metavar="NAME", help="Hardware size; the board's own.")] = None,
+    json_file: JsonOption = None,
+) -> None:
+    """Compile a quantized model to a DPU program; every node is proven first, the layer table is printed.
+
+    Example: nibble compile yolov4-tiny-int8.onnx --board pynq-z2 -o yolov4-tiny.dpu
+    """
+    from nibble.config import load_board, load_dpu
+    from nibble.files import sha256, write_json
+    from nibble.graph.prove import lower_proven
+    from nibble.onnx_io import load_model
+    from nibble.targets.dpu.compiler import compile_graph
+    from nibble.targets.dpu.program import save_program
+
+    chosen = load_board(board)
+    size = load_dpu(dpu or chosen.dpu)
+    graph, _ = lower_proven(load_model(model), model)
+    program = compile_graph(graph, chosen, size)
+    save_program(program, output)
+    _print(program.manifest)
+    if json_file:
+        write_json(json_file, {**_summary(program.manifest), "bytes": output.stat().st_size, "sha256": sha256(output)})
+
+
+def _summary(manifest: Manifest) -> dict[str, object]:
+    return {
+        "dpu": manifest.dpu.name,
+        "board": manifest.board.name,
+        "instructions": manifest.instructions,
+        "layers": [
+            {"name": layer.name, "macs": layer.macs, "predicted_cycles": layer.predicted_cycles}
+            for layer in manifest.layers
+        ],
+        "predicted_cycles": manifest.predicted_cycles,
+        "host_segments": [segment.name for segment in manifest.segments if segment.kind == "host"],
+        "memory_bytes": manifest.memory_bytes,
+    }
+
+
+def _print(manifest: Manifest) -> None:
+    limit = manifest.dpu.macs_per_cycle
+    rows = [
+        (
+            layer.name,
+            layer.operator,
+            f"{layer.macs:,}",
+            f"{layer.predicted_cycles:,}",
+            f"{layer.macs / max(layer.predicted_cycles, 1) / limit:.0%}",
+        )
+        for layer in manifest.layers
+    ]
+    print_table("Layers (predicted)", ("layer", "operation", "MAC", "cycles", "of peak"), rows)
+    for segment in manifest.segments:
+        if segment.kind == "host":
+            out.print(f"on the host: {segment.name} ({segment.reason})")
+    macs = sum(layer.macs for layer in manifest.layers)
+    cycles = max(manifest.predicted_cycles, 1)
+    board = manifest.board
+    out.print(
+        f"{manifest.dpu.name} on {board.name}: {manifest.instructions} instructions, {cycles:,} cycles predicted, "
+        f"{macs / cycles:.0f} of {limit} MAC/cycle, {board.clock_mhz * 1e6 / cycles:.1f} frames/s at "
+        f"{board.clock_mhz:g} MHz, {manifest.memory_bytes / 2**20:.1f} MiB of DDR"
+    )

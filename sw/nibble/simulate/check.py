@@ -1,0 +1,61 @@
+"""Runs a program and compares every tensor it computes with onnxruntime running the file it was compiled from."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx
+
+from nibble import ort
+from nibble.graph.feeds import Feeds
+from nibble.simulate.execute import Array, Core, Execution, as_floats
+from nibble.targets.dpu.program import Program
+
+
+@dataclass
+class Simulation:
+    """What was compared and how long the core took; `mismatches` by tensor name, those that differ only."""
+
+    tensors_compared: int = 0
+    elements_compared: int = 0
+    mismatches: dict[str, int] = field(default_factory=dict)
+    wall_s: float = 0.0
+    frames: int = 0
+
+    @property
+    def bit_exact(self) -> bool:
+        """Tell whether every element compared is equal, and some were compared."""
+        return self.elements_compared > 0 and not self.mismatches
+
+    def compare(self, name: str, got: Array, expected: Array) -> None:
+        """Count the elements of `got` that differ from `expected`; another shape or type counts as all of them."""
+        alike = got.shape == expected.shape and got.dtype == expected.dtype
+        wrong = int(np.count_nonzero(got != expected)) if alike else max(got.size, 1)
+        self.tensors_compared += 1
+        self.elements_compared += expected.size
+        if wrong:
+            self.mismatches[name] = self.mismatches.get(name, 0) + wrong
+
+
+def simulate(program: Program, core: Core, frames: Iterable[Feeds]) -> Simulation:
+    """Run each of `frames` on `core` twice: timed, then layer by layer against onnxruntime."""
+    checked = [name for layer in program.manifest.layers for name in layer.tensors]
+    golden = ort.session(ort.with_outputs(onnx.load_model_from_string(program.golden), checked))
+    execution = Execution(program, core)
+    simulation = Simulation()
+    for feeds in frames:
+        _run_frame(simulation, execution, feeds, ort.run(golden, feeds))
+    return simulation
+
+
+def _run_frame(simulation: Simulation, execution: Execution, feeds: Feeds, expected: Mapping[str, Array]) -> None:
+    started = time.perf_counter()
+    outputs = execution.run(feeds)
+    simulation.wall_s += time.perf_counter() - started
+    simulation.frames += 1
+    for name, output in outputs.items():
+        simulation.compare(name, as_floats(output), expected[name])
+    execution.run(feeds, lambda name, value: simulation.compare(name, value, expected[name]))
