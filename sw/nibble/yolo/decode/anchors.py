@@ -33,7 +33,7 @@ def candidates(outputs: Outputs, decoder: Decoder, head: Head, score: float) -> 
 def _boxes(raw: Floats, cells: Cells, decoder: Decoder, head: Head) -> Floats:
     anchor, row, column = cells
     doubled = decoder.family == "yolov5" or decoder.new_coords
-    spread = np.float32(2.0 if decoder.family == "yolov5" else head.scale_x_y)
+    spread = 2.0 if decoder.family == "yolov5" else head.scale_x_y
     corner = np.stack([column, row], axis=1).astype(np.float32)
     centre = (_squash(raw[:, :2], decoder) * spread - (spread - 1) / 2 + corner) * np.float32(head.stride)
     growth = np.square(2 * _squash(raw[:, 2:], decoder)) if doubled else np.exp(raw[:, 2:])
