@@ -1,0 +1,327 @@
+"""Every instruction on the C++ model against the NumPy specification, on random programs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+from dpu_programs import SIZES, assemble, dump_features, dump_output, fill_memories
+from dpu_spec import Spec
+from hypothesis import currently_in_test_context, event, given, settings
+from hypothesis import strategies as st
+
+from nibble.config import DpuConfig
+from nibble.simulate.cppsim import Cppsim, Kernel
+from nibble.targets.dpu import isa
+
+EXAMPLES = settings(max_examples=120, deadline=None)
+KERNELS: tuple[Kernel, ...] = ("reference", "fast")
+FLAG = st.integers(0, 1)
+SEED = st.integers(0, 1 << 30)
+BYTE = st.integers(-128, 127)
+SMALL = st.integers(1, 4)
+ADDRESS = st.one_of(st.integers(0, 40), st.integers(0, 1100))
+dpus = st.sampled_from(SIZES)
+
+
+@cache
+def simulator(name: str, kernel: Kernel) -> Cppsim:
+    return Cppsim(next(dpu for dpu in SIZES if dpu.name == name), kernel)
+
+
+def compare(dpu: DpuConfig, instructions: Sequence[isa.Instruction], seed: int) -> str:
+    """Run the program on the specification and on both kernels; all must end alike. Returns the error."""
+    memory, start = assemble(dpu, instructions, seed)
+    expected = memory.copy()
+    error, address = Spec(dpu, expected).run(start)
+    if currently_in_test_context():
+        event(error)
+    for kernel in KERNELS:
+        actual = memory.copy()
+        result = simulator(dpu.name, kernel).run(actual, start)
+        assert (result.error, result.error_address) == (error, address), kernel
+        np.testing.assert_array_equal(actual, expected, kernel)
+    return error
+
+
+@st.composite
+def convolutions(draw: st.DrawFn, dpu: DpuConfig, first: int = 1, last: int = 1) -> isa.Conv:
+    depthwise, raw = draw(FLAG), draw(FLAG) & draw(FLAG)
+    kernel_h, kernel_w, rows, cols = draw(SMALL), draw(SMALL), draw(st.integers(1, 7)), draw(st.integers(1, 11))
+    stride_h, stride_w = draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    dilation_h, dilation_w = draw(st.integers(0, 3)), draw(st.integers(0, 3))
+    in_cols = (cols - 1) * stride_w + (kernel_w - 1) * dilation_w + draw(SMALL)
+    plane = ((rows - 1) * stride_h + (kernel_h - 1) * dilation_h + 1) * in_cols
+    return isa.Conv(
+        first=first,
+        last=last,
+        depthwise=depthwise,
+        raw=raw,
+        table=0 if raw else draw(FLAG),
+        features4=draw(FLAG),
+        weights4=draw(FLAG),
+        out4=0 if raw else draw(FLAG),
+        address=draw(ADDRESS),
+        in_cols=in_cols,
+        plane=draw(st.sampled_from([plane, plane + 3, 0])),
+        blocks=draw(st.integers(1, dpu.outputs // dpu.inputs)) if depthwise else draw(SMALL),
+        w_address=draw(st.integers(0, 60)),
+        kernel_h=kernel_h,
+        kernel_w=kernel_w,
+        stride_h=stride_h,
+        stride_w=stride_w,
+        out_rows=rows,
+        out_cols=cols,
+        dilation_h=dilation_h,
+        dilation_w=dilation_w,
+        out_address=draw(ADDRESS),
+        acc_address=draw(st.integers(0, 100)),
+        param_address=draw(st.integers(0, 36)),
+        table_address=draw(st.integers(0, 7)),
+        zero=draw(BYTE),
+        low=draw(BYTE),
+        high=draw(BYTE),
+    )
+
+
+@EXAMPLES
+@given(data=st.data(), dpu=dpus, seed=SEED)
+def test_convolution(data: st.DataObject, dpu: DpuConfig, seed: int) -> None:
+    compare(dpu, [*fill_memories(dpu), data.draw(convolutions(dpu)), dump_output(dpu)], seed)
+
+
+@settings(EXAMPLES, max_examples=60)
+@given(data=st.data(), dpu=dpus, seed=SEED)
+def test_convolution_in_several_instructions(data: st.DataObject, dpu: DpuConfig, seed: int) -> None:
+    parts = [data.draw(convolutions(dpu, first=n == 0, last=n == 2)) for n in range(3)]
+    tile = {name: getattr(parts[0], name) for name in ("acc_address", "out_rows", "out_cols")}
+    chain = [dataclasses.replace(part, **tile) for part in parts]
+    compare(dpu, [*fill_memories(dpu), *chain, dump_output(dpu)], seed)
+
+
+def test_accumulators_wrap() -> None:
+    dpu = SIZES[0]
+    conv = isa.Conv(
+        first=1,
+        last=1,
+        raw=1,
+        in_cols=1,
+        plane=1,
+        blocks=128,
+        kernel_h=1,
+        kernel_w=1,
+        stride_h=1,
+        stride_w=1,
+        out_rows=1,
+        out_cols=1,
+        dilation_h=1,
+        dilation_w=1,
+    )
+    program = [*fill_memories(dpu), conv, dump_output(dpu)]
+    memory, start = assemble(dpu, program)
+    memory[: dpu.feature_bytes + dpu.weight_bytes] = 0x80
+    parameters = memory[dpu.feature_bytes + dpu.weight_bytes :][: dpu.parameter_entries * 8].view(np.int32)
+    parameters[0::2] = 0x7FFFFFFF
+    result = simulator(dpu.name, "fast").run(memory, start)
+    assert result.error == "none"
+    found = memory[32768 : 32768 + 32].view(np.int32)
+    assert found.tolist() == [-(1 << 31) - 1 + 128 * 8 * 128 * 128] * 8
+
+
+@st.composite
+def pools(draw: st.DrawFn, dpu: DpuConfig) -> isa.Pool:
+    kernel_h, kernel_w, rows, cols = draw(SMALL), draw(SMALL), draw(SMALL), draw(st.integers(1, 9))
+    stride_h, stride_w = draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    in_cols = (cols - 1) * stride_w + kernel_w + draw(st.integers(0, 2))
+    plane = ((rows - 1) * stride_h + kernel_h) * in_cols
+    from_output = draw(FLAG)
+    units = dpu.output_bytes // dpu.unit_bytes // 2
+    return isa.Pool(
+        table=draw(FLAG),
+        features4=draw(FLAG),
+        from_output=from_output,
+        out4=draw(FLAG),
+        address=draw(st.integers(0, 40)),
+        in_cols=in_cols,
+        plane=draw(st.sampled_from([plane, plane + 1, 0])),
+        blocks=draw(SMALL),
+        kernel_h=kernel_h,
+        kernel_w=kernel_w,
+        stride_h=stride_h,
+        stride_w=stride_w,
+        out_rows=rows,
+        out_cols=cols,
+        # The input may not overlap the output: it lies in the first half of the memory, or where it is refused.
+        out_address=units + draw(st.integers(0, 400)) if from_output else draw(ADDRESS),
+        table_address=draw(st.integers(0, 8)),
+    )
+
+
+@EXAMPLES
+@given(data=st.data(), dpu=dpus, seed=SEED)
+def test_pool(data: st.DataObject, dpu: DpuConfig, seed: int) -> None:
+    pool = data.draw(pools(dpu))
+    pixels = pool.blocks * pool.plane + (pool.out_rows * pool.stride_h + pool.kernel_h) * pool.in_cols
+    if pool.from_output and pool.address * dpu.unit_bytes + pixels * dpu.inputs > dpu.output_bytes // 2:
+        pool = dataclasses.replace(pool, from_output=0)
+    compare(dpu, [*fill_memories(dpu), pool, dump_output(dpu)], seed)
+
+
+SCALES = st.one_of(st.floats(2**-10, 4, width=32), st.floats(2**-120, 2**100, width=32))
+
+
+def binaries(kind: type[isa.Add | isa.Multiply], dpu: DpuConfig) -> st.SearchStrategy[Any]:
+    pixels = st.integers(1, 40)
+    half = dpu.output_bytes // dpu.unit_bytes // 2
+    return st.builds(
+        kind,
+        table=FLAG,
+        from_output=FLAG,
+        address=st.integers(0, half - 120),
+        table_address=st.sampled_from([0, 2, 4, 5]),
+        map_address=st.integers(0, 8),
+        b_address=st.integers(0, half * 2),
+        pixels=pixels,
+        out_address=st.integers(half, 2 * half - 40),
+        scale=SCALES,
+        a_zero=BYTE,
+        b_zero=BYTE,
+        bias=st.integers(-32768, 32767),
+        zero=BYTE,
+        low=BYTE,
+        high=BYTE,
+    )
+
+
+@EXAMPLES
+@given(data=st.data(), dpu=dpus, seed=SEED)
+def test_add(data: st.DataObject, dpu: DpuConfig, seed: int) -> None:
+    compare(dpu, [*fill_memories(dpu), data.draw(binaries(isa.Add, dpu)), dump_output(dpu)], seed)
+
+
+@EXAMPLES
+@given(data=st.data(), dpu=dpus, seed=SEED)
+def test_multiply(data: st.DataObject, dpu: DpuConfig, seed: int) -> None:
+    compare(dpu, [*fill_memories(dpu), data.draw(binaries(isa.Multiply, dpu)), dump_output(dpu)], seed)
+
+
+@pytest.mark.parametrize("kind", [isa.Add, isa.Multiply])
+def test_add_and_multiply_in_place(kind: type[isa.Add | isa.Multiply]) -> None:
+    dpu = SIZES[1]
+    instruction = kind(from_output=1, pixels=100, b_address=9, out_address=0, scale=0.5, low=-128, high=127)
+    assert compare(dpu, [*fill_memories(dpu), instruction, dump_output(dpu)], 5) == "none"
+
+
+def test_add_rounds_once() -> None:
+    """a * scale lies in the middle of two float32; only the exact sum with a tiny inner value tells the side."""
+    dpu = SIZES[0]
+    add = isa.Add(pixels=200, b_address=3, out_address=0, scale=(1 + 2**-23) / 2, low=-128, high=127)
+    program = [*fill_memories(dpu), add, dump_output(dpu)]
+    memory, start = assemble(dpu, program)
+    tables = memory[dpu.feature_bytes + dpu.weight_bytes + dpu.parameter_entries * 8 :][:1024].view(np.float32)
+    tables[:] = np.where(np.arange(256) % 2, 2.0**-60, -(2.0**-60))
+    expected, actual = memory.copy(), memory.copy()
+    assert Spec(dpu, expected).run(start) == ("none", 0)
+    assert simulator(dpu.name, "fast").run(actual, start).error == "none"
+    np.testing.assert_array_equal(actual, expected)
+
+
+@st.composite
+def feature_loads(draw: st.DrawFn, dpu: DpuConfig) -> isa.LoadFeatures:
+    half, upsample = draw(FLAG), draw(FLAG)
+    P = dpu.inputs // (2 if half else 1)
+    dense = upsample or draw(FLAG)
+    return isa.LoadFeatures(
+        upsample=upsample,
+        phase=draw(FLAG),
+        flip=draw(FLAG),
+        half=half,
+        source=draw(st.integers(0, 30000)),
+        block_stride=draw(st.integers(0, 1000)),
+        row_stride=draw(st.integers(0, 300)),
+        blocks=draw(SMALL),
+        address=draw(ADDRESS),
+        rows=draw(st.integers(1, 8)),
+        width=draw(st.integers(0, 12)) * draw(st.sampled_from([1, P])),
+        cols=draw(st.integers(1, 12)),
+        pad_left=draw(st.integers(0, 3)) * draw(st.sampled_from([1, P])),
+        pitch=P if dense else draw(st.integers(1, 2 * P)),
+        lanes=P if dense else draw(st.integers(1, P)),
+        pad_top=draw(st.integers(0, 3)),
+        pad_bottom=draw(st.integers(0, 3)),
+        pad=draw(st.integers(0, 255)),
+    )
+
+
+@settings(EXAMPLES, max_examples=250)
+@given(data=st.data(), dpu=dpus, seed=SEED)
+def test_load_features(data: st.DataObject, dpu: DpuConfig, seed: int) -> None:
+    compare(dpu, [*fill_memories(dpu), data.draw(feature_loads(dpu)), *dump_features(dpu)], seed)
+
+
+@settings(EXAMPLES, max_examples=150)
+@given(data=st.data(), dpu=dpus)
+def test_load_features_at_the_end_of_ddr(data: st.DataObject, dpu: DpuConfig) -> None:
+    """The last byte that is read decides: with one byte less of DDR the load is refused."""
+    program_bytes = 2 * isa.INSTRUCTION_BYTES
+    load = dataclasses.replace(data.draw(feature_loads(dpu)), source=program_bytes, address=0)
+    lanes = dpu.inputs // (2 if load.half else 1)
+    needed = Spec(dpu, np.zeros(0, np.uint8)).feature_sources(load, lanes).max() + 1
+    memory = np.zeros(1 << 15, np.uint8)
+    memory[:program_bytes] = np.frombuffer(load.encode() + isa.End().encode(), np.uint8)
+    errors = [
+        simulator(dpu.name, kernel).run(memory[:size], 0).error
+        for kernel in KERNELS
+        for size in (max(needed, program_bytes), needed - 1)
+        if size >= program_bytes
+    ]
+    assert errors == (["none", "ddr_range"] * 2 if needed > program_bytes else ["none"] * 2)
+
+
+@st.composite
+def stores(draw: st.DrawFn) -> isa.Store:
+    return isa.Store(
+        target=draw(st.integers(30000, 41000)),
+        block_stride=draw(st.integers(0, 1200)),
+        row_stride=draw(st.integers(0, 200)),
+        blocks=draw(SMALL),
+        address=draw(ADDRESS),
+        rows=draw(st.integers(1, 8)),
+        width=draw(st.integers(1, 300)),
+    )
+
+
+@EXAMPLES
+@given(data=st.data(), dpu=dpus, seed=SEED)
+def test_store(data: st.DataObject, dpu: DpuConfig, seed: int) -> None:
+    store = data.draw(stores())
+    end = store.target + 3 * store.block_stride + 7 * store.row_stride + store.width
+    if end > 32768 + dpu.output_bytes:  # keep off the program
+        store = dataclasses.replace(store, target=20000)
+    compare(dpu, [*fill_memories(dpu), store], seed)
+
+
+@EXAMPLES
+@given(
+    dpu=dpus,
+    seed=SEED,
+    memory=st.sampled_from(list(isa.Memory)),
+    source=st.integers(0, 41000),
+    size=st.one_of(
+        st.integers(0, 40).map(lambda n: 16 * n), st.integers(0, 560).map(lambda n: 16 * n), st.integers(0, 99)
+    ),
+    address=ADDRESS,
+    conv=st.data(),
+)
+def test_load_weights(
+    dpu: DpuConfig, seed: int, memory: isa.Memory, source: int, size: int, address: int, conv: st.DataObject
+) -> None:
+    load = isa.LoadWeights(memory=memory, source=source, bytes=size, address=address)
+    use = conv.draw(convolutions(dpu))
+    if memory == isa.Memory.PARAMETERS:  # random bits as scales are not specified
+        use = dataclasses.replace(use, raw=1, table=0, out4=0)
+    compare(dpu, [*fill_memories(dpu), load, use, dump_output(dpu)], seed)
