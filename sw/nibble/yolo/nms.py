@@ -33,9 +33,11 @@ def nms(found: Detections, iou: float, limit: int) -> Detections:
 
 def overlaps(box: Floats, boxes: Floats) -> npt.NDArray[np.float64]:
     """Return the intersection over union of `box` (4,) with each of `boxes` (n, 4); 0 with a box of no area."""
-    one, many = box.astype(np.float64), boxes.astype(np.float64)
-    sides = np.minimum(one[2:], many[:, 2:]) - np.maximum(one[:2], many[:, :2])
-    shared = np.maximum(sides, 0).prod(axis=1)
-    union = (one[2:] - one[:2]).prod() + (many[:, 2:] - many[:, :2]).prod(axis=1) - shared
+    left, top, right, bottom = (float(edge) for edge in box)
+    lefts, tops, rights, bottoms = boxes.astype(np.float64).T
+    wide = np.minimum(right, rights) - np.maximum(left, lefts)
+    high = np.minimum(bottom, bottoms) - np.maximum(top, tops)
+    shared = np.maximum(wide, 0) * np.maximum(high, 0)
+    union = (right - left) * (bottom - top) + (rights - lefts) * (bottoms - tops) - shared
     share: npt.NDArray[np.float64] = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
     return share
