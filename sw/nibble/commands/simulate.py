@@ -10,7 +10,6 @@ import typer
 from nibble.console import JsonOption, out, print_table, progress
 
 if TYPE_CHECKING:
-    from nibble.graph.feeds import Feeds
     from nibble.simulate.check import Simulation
     from nibble.targets.dpu.program import Program
 
@@ -36,6 +35,7 @@ def simulate(
     """
     from nibble.errors import CheckFailedError, InputError, UnsupportedError
     from nibble.files import write_json
+    from nibble.simulate.check import frames_of
     from nibble.simulate.check import simulate as run
     from nibble.simulate.engine import CppsimCore
     from nibble.targets.dpu.program import load_program
@@ -49,7 +49,7 @@ def simulate(
         raise InputError(
             program, f"a program for board {loaded.manifest.board.name}", f"one for {board}: compile again"
         )
-    frames = _frames(loaded, program, image)
+    frames = frames_of(loaded, program, image or [])
     core = CppsimCore(loaded.manifest.dpu, kernel)  # type: ignore[arg-type]
     result = run(loaded, core, progress(frames, "Simulating"))
     summary = _summary(loaded, result)
@@ -58,21 +58,6 @@ def simulate(
         write_json(json_file, summary)
     if not result.bit_exact:
         raise CheckFailedError(f"{program}: {sum(result.mismatches.values())} elements differ from onnxruntime")
-
-
-def _frames(program: Program, path: Path, images: list[Path] | None) -> list[Feeds]:
-    import onnx
-
-    from nibble.graph.feeds import picture_reader, random_feeds
-    from nibble.graph.lower.prepare import tensor_types
-
-    model = onnx.load_model_from_string(program.golden)
-    types = tensor_types(model, path)
-    inputs = [types[name] for name in program.manifest.inputs]
-    if not images:
-        return list(random_feeds(inputs, 1))
-    read, _ = picture_reader(inputs, model, path)
-    return [read(image) for image in images]
 
 
 def _summary(program: Program, result: Simulation) -> dict[str, Any]:

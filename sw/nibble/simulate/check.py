@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import onnx
 
 from nibble import ort
-from nibble.graph.feeds import Feeds
+from nibble.graph.feeds import Feeds, picture_reader, random_feeds
+from nibble.graph.lower.prepare import tensor_types
 from nibble.simulate.execute import Array, Core, Execution, as_floats
 from nibble.targets.dpu.program import Program
 
@@ -38,6 +40,17 @@ class Simulation:
         self.elements_compared += expected.size
         if wrong:
             self.mismatches[name] = self.mismatches.get(name, 0) + wrong
+
+
+def frames_of(program: Program, where: Path, pictures: Sequence[Path]) -> list[Feeds]:
+    """Return the program's inputs for `pictures`, or one seeded random frame; `where` names the program in errors."""
+    model = onnx.load_model_from_string(program.golden)
+    types = tensor_types(model, where)
+    inputs = [types[name] for name in program.manifest.inputs]
+    if not pictures:
+        return list(random_feeds(inputs, 1))
+    read, _ = picture_reader(inputs, model, where)
+    return [read(picture) for picture in pictures]
 
 
 def simulate(program: Program, core: Core, frames: Iterable[Feeds]) -> Simulation:
