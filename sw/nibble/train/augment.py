@@ -57,9 +57,8 @@ def _place(
     )  # warpAffine counts from the centre of the first pixel, boxes from its edge
     matrix = np.array([[scale[0], 0, shift[0]], [0, scale[1], shift[1]]])
     frame[y0:y1, x0:x1] = cv2.warpAffine(
-        sample.pixels, matrix, (x1 - x0, y1 - y0), flags=cv2.INTER_AREA if zoom < 0.7 else cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_CONSTANT, borderValue=(PADDING,) * 3,
-    )  # fmt: skip
+        sample.pixels, matrix, (x1 - x0, y1 - y0), borderMode=cv2.BORDER_CONSTANT, borderValue=(PADDING,) * 3
+    )
     moved = sample.boxes * np.tile(scale, 2) + np.array(offset * 2) + np.array([x0, y0, x0, y0])
     return _clip(moved.astype(np.float32), sample, tile, options)
 

@@ -93,8 +93,10 @@ class Augment(_Section):
     """Random changes of a training picture; every share is a probability, every range is drawn log-uniformly.
 
     `mosaic`: four pictures in one. `zoom`: scale of a picture on the frame, 1 fits its longer side. `face`: instead of
-    `zoom`, scale and move the picture so that one box has a longer side of `face_side` pixels. `mosaic_until`: share
-    of the epochs after which mosaics stop, so that the end of training sees whole pictures.
+    `zoom`, scale and move the picture so that one box has a longer side of `face_side` pixels (at most twice the
+    largest `zoom`). `mosaic_until`: share of the epochs after which mosaics stop, so that the end of training sees
+    whole pictures. `visible`: share of a box that must be left of it; `min_side`: its least side in pixels.
+    `brightness` is in grey levels, `contrast`, `saturation` and `tint` are the greatest relative changes.
     """
 
     mosaic: Share

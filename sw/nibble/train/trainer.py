@@ -137,7 +137,7 @@ class Trainer:
             self.optimizer.load_state_dict(state["optimizer"])
             torch.set_rng_state(state["rng"])
             self.epoch, self.seconds, self.history = state["epoch"], state["seconds"], list(state["history"])
-        except (KeyError, RuntimeError, ValueError, TypeError) as error:
+        except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
             raise InputError(path, "weights that do not fit the network", "a checkpoint of nibble train") from error
 
 

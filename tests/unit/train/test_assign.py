@@ -71,7 +71,7 @@ def test_a_centre_on_the_border_of_the_picture(recipe: Recipe, corner: tuple[flo
     assert len(targets(recipe, (*corner, 8, 8)).slots) > 0
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(*[st.floats(0, 64, width=32)] * 2, *[st.floats(0.5, 64, width=32)] * 2), max_size=12))
 def test_slots_are_distinct_and_boxes_are_near(recipe: Recipe, boxes: list[tuple[float, float, float, float]]) -> None:
     result = targets(recipe, *boxes)

@@ -33,7 +33,7 @@ def test_boxes_are_those_of_the_decoder(recipe: Recipe) -> None:
     np.testing.assert_allclose(corners, expected.boxes, rtol=1e-4, atol=1e-3)
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(st.tuples(place, place, side, side), st.tuples(place, place, side, side))
 def test_overlap_is_iou_and_ciou_is_never_more(one: tuple[float, ...], two: tuple[float, ...]) -> None:
     ciou, iou = (float(v) for v in overlaps(torch.tensor([one]), torch.tensor([two])))

@@ -98,7 +98,7 @@ def test_an_absent_file(tmp_path: Path) -> None:
         load(tmp_path / "absent.yaml")
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(st.binary(max_size=60) | st.text(alphabet="{}[]&*:!-?, \n0a\"'%@`|>", max_size=40).map(str.encode))
 def test_any_bytes_give_one_error(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     path = tmp_path_factory.getbasetemp() / "fuzz.yaml"
