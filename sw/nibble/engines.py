@@ -64,6 +64,8 @@ def open_engine(path: Path, engine: str, threads: int = 0) -> Engine:
     if engine not in ENGINES:
         raise InputError("--engine", engine, f"one of {', '.join(ENGINES)}")
     if engine == "onnxruntime":
+        if path.suffix == ".dpu":
+            raise InputError(path, "a DPU program", "an ONNX model, or --engine cppsim")
         return OnnxruntimeEngine(path, threads)
     if engine == "cppsim":
         from nibble.simulate.engine import CppsimEngine

@@ -95,6 +95,12 @@ def test_other_engines_are_refused(make_model: MakeModel) -> None:
     assert str(raised.value) == "--engine: found gpu, expected one of onnxruntime, cppsim, rtlsim, pynq"
 
 
+def test_program_asks_for_an_engine_that_runs_it() -> None:
+    with pytest.raises(InputError) as raised:
+        open_engine(Path("net.dpu"), "onnxruntime")
+    assert str(raised.value) == "net.dpu: found a DPU program, expected an ONNX model, or --engine cppsim"
+
+
 def test_model_of_another_input_is_refused(make_model: MakeModel) -> None:
     path = make_model(shape=(1, 3, 64, 32))
     with pytest.raises(InputError) as raised:
