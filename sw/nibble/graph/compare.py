@@ -13,7 +13,7 @@ from nibble import ort
 from nibble.graph.ir import Host, IntegerGraph
 from nibble.graph.lower.context import Array
 from nibble.graph.lower.heads import head_key
-from nibble.graph.reference import run, run_head, run_node
+from nibble.graph.reference import run_head, run_node, run_outputs
 
 
 @dataclass
@@ -63,7 +63,7 @@ class Comparer:
 def compare_outputs(graph: IntegerGraph, feeds: Mapping[str, Array]) -> Comparison:
     """Run the whole `graph` on its own values and compare its outputs with onnxruntime's, by output name."""
     expected = ort.run(ort.session(graph.source), feeds)
-    ours = run(graph, feeds)
+    ours = run_outputs(graph, feeds)
     comparison = Comparison()
     for name in graph.outputs:
         comparison.add(name, ours[name], np.asarray(expected[name]))

@@ -56,7 +56,9 @@ def picture_reader(
     tensor = inputs[0]
     name = tensor.name
     if len(inputs) != 1 or tensor.dtype != "float32" or tensor.shape[:2] != (1, 3) or len(tensor.shape) != 4:
-        raise InputError(where, f"inputs {', '.join(i.name for i in inputs)}", "one float32 input (1, 3, H, W) for pictures")
+        raise InputError(
+            where, f"inputs {', '.join(i.name for i in inputs)}", "one float32 input (1, 3, H, W) for pictures"
+        )
     if onnx_io.has_decoder(model):
         facts = onnx_io.read_decoder(model, where).preprocess
         return lambda path: {

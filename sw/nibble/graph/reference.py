@@ -34,9 +34,27 @@ def run(graph: IntegerGraph, feeds: Mapping[str, Array]) -> dict[str, Array]:
     """Return every tensor of `graph` by name, graph outputs included."""
     values: dict[str, Array] = dict(feeds)
     for node in graph.nodes:
-        results = run_node(graph, node, [values[name] for name in node.inputs])
-        values.update(zip(node.outputs, results, strict=True))
+        _step(graph, node, values)
     return values | {head.name: run_head(head, values[head.tensor]) for head in graph.heads}
+
+
+def run_outputs(graph: IntegerGraph, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    """Return the graph outputs by name; every other tensor is dropped after its last reader."""
+    values: dict[str, Array] = dict(feeds)
+    last = {name: node.name for node in graph.nodes for name in node.inputs}
+    kept = {*graph.outputs, *(head.tensor for head in graph.heads)}
+    for node in graph.nodes:
+        _step(graph, node, values)
+        for name in node.inputs:
+            if last[name] == node.name and name not in kept:
+                values.pop(name, None)
+    values.update({head.name: run_head(head, values[head.tensor]) for head in graph.heads})
+    return {name: values[name] for name in graph.outputs}
+
+
+def _step(graph: IntegerGraph, node: Node, values: dict[str, Array]) -> None:
+    results = run_node(graph, node, [values[name] for name in node.inputs])
+    values.update(zip(node.outputs, results, strict=True))
 
 
 def run_node(graph: IntegerGraph, node: Node, inputs: list[Array]) -> list[Array]:
@@ -82,7 +100,10 @@ def _conv(node: Conv, out: Tensor, x: Array) -> Array:
     if node.requantize is None:
         return acc
     steps = node.requantize
-    return requantize(acc, steps.scale.reshape(-1, 1, 1), steps.zero, steps.low, steps.high).astype(out.dtype)
+    y = np.empty(acc.shape, out.dtype)
+    for channel, scale in enumerate(steps.scale):
+        y[:, channel] = requantize(acc[:, channel], scale, steps.zero, steps.low, steps.high)
+    return y
 
 
 def _lookup(node: Lookup, out: Tensor, x: Array) -> Array:
