@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import onnx
+import onnxruntime
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx.external_data_helper import load_external_data_for_model
 
 from nibble import files
 from nibble.errors import InputError
 from nibble.yolo.spec import METADATA_KEY, Decoder
+
+MICROSOFT = "com.microsoft"
+POSITIVE = ("strides", "dilations", "kernel_shape")
+ALL_INPUTS = {"QLinearLeakyRelu": 5, "QLinearSigmoid": 5}
+"""Onnxruntime 1.25 reads the zero point of these that its own schema calls optional."""
 
 
 def load_model(path: Path) -> onnx.ModelProto:
@@ -21,8 +28,11 @@ def load_model(path: Path) -> onnx.ModelProto:
     _load_external_data(model, path)
     try:
         onnx.checker.check_model(model)
-    except (onnx.checker.ValidationError, ValueError, RuntimeError) as error:
+        for tensor in model.graph.initializer:
+            onnx.numpy_helper.to_array(tensor)
+    except (onnx.checker.ValidationError, ValueError, TypeError, RuntimeError) as error:
         raise InputError(path, f"an invalid model ({_first_line(error)})", "a valid ONNX model") from error
+    _check_nodes(model, path)
     return model
 
 
@@ -77,6 +87,26 @@ def _load_external_data(model: onnx.ModelProto, path: Path) -> None:
         raise InputError(
             path, f"unreadable external data ({_first_line(error)})", "its data beside the model"
         ) from error
+
+
+def _check_nodes(model: onnx.ModelProto, path: Path) -> None:
+    """Refuse what the checker lets pass and onnxruntime dies of, taking the process with it."""
+    for node in model.graph.node:
+        for attribute in node.attribute:
+            if attribute.name in POSITIVE and min(attribute.ints, default=1) <= 0:
+                found = f"{node.op_type} {node.name!r} with {attribute.name} {list(attribute.ints)}"
+                raise InputError(path, found, "numbers above zero")
+        required = _contributed().get(node.op_type, 0) if node.domain == MICROSOFT else 0
+        if len(node.input) < required:
+            found = f"{node.op_type} {node.name!r} with {len(node.input)} inputs"
+            raise InputError(path, found, f"{required}")
+
+
+@cache
+def _contributed() -> dict[str, int]:
+    """Return, for each operator of onnxruntime's domain, how many inputs it names."""
+    schemas = onnxruntime.capi.onnxruntime_pybind11_state.get_all_operator_schema()
+    return {schema.name: schema.min_input for schema in schemas if schema.domain == MICROSOFT} | ALL_INPUTS
 
 
 def _first_line(error: Exception) -> str:

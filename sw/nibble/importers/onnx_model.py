@@ -19,6 +19,7 @@ from nibble.importers.graph_tools import (
     run,
 )
 from nibble.importers.onnx_input import Shape, fix_input
+from nibble.importers.probe import probe
 from nibble.importers.qdq import MIN_OPSET, is_qdq, to_qoperator
 from nibble.importers.recognise import Groups, Options
 from nibble.importers.simplify import simplify
@@ -36,6 +37,7 @@ def import_onnx(path: Path, options: Options = NO_OPTIONS, shape: Shape | None =
     """
     model = _plain(load_model(path), path)
     fix_input(model, path, shape)
+    probe(model, path)
     if has_decoder(model) and not options.decoder:
         decoder = read_decoder(model, path)
     else:
