@@ -26,7 +26,7 @@ def detect(
     model: Annotated[
         Path, typer.Argument(metavar="MODEL", help="ONNX model that nibble imported or quantized, or a .dpu program.")
     ],
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Pictures.")],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Pictures.")],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder for the results.")],
     engine: Annotated[str, typer.Option(help="onnxruntime, cppsim, rtlsim or pynq.")] = "onnxruntime",
     score: Annotated[float, typer.Option(min=0, max=1, help="Least score.")] = 0.25,

@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
 
 
 def evaluate(
-    models: Annotated[list[Path], typer.Argument(metavar="MODEL...", help="Models or .dpu programs to compare.")],
+    models: Annotated[list[Path], typer.Argument(metavar="MODEL", help="Models or .dpu programs to compare.")],
     images: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the pictures.")],
     annotations: Annotated[Path, typer.Option(metavar="FILE", help="COCO annotations of the pictures.")],
     engine: Annotated[str, typer.Option(help="onnxruntime, cppsim, rtlsim or pynq.")] = "onnxruntime",
