@@ -27,6 +27,9 @@ def lives(placement: Placement, kept: Sequence[str]) -> list[Life]:
         for buffer in (*placed.writes, *(b for view in placed.reads for b in view.buffers())):
             first.setdefault(buffer, index if buffer in placed.writes else 0)
             last[buffer] = index
+    for view in placement.views.values():
+        for buffer in view.buffers():
+            last.setdefault(buffer, first.setdefault(buffer, 0))
     for name in kept:
         for buffer in placement.views[name].buffers():
             last[buffer] = len(placement.ops)

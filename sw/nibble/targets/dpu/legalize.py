@@ -139,6 +139,8 @@ def _select(node: ir.Channels, graph: ir.IntegerGraph, common: dict[str, Any]) -
 
 def _upsample(node: ir.Upsample, graph: ir.IntegerGraph, common: dict[str, Any]) -> list[AnyOp]:
     doublings = int(node.factors[0]).bit_length() - 1
+    if not doublings:
+        return [SelectOp(**common, indices=tuple(range(graph.tensors[node.inputs[0]].shape[1])))]
     names = [node.inputs[0], *(f"{node.name}.x{2 << i}" for i in range(doublings - 1)), node.outputs[0]]
     return [
         UpsampleOp(**{**common, "name": out, "inputs": (source,), "output": out}) for source, out in pairwise(names)

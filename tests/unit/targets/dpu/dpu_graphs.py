@@ -1,0 +1,280 @@
+"""Random integer graphs for the DPU compiler: every node type, shapes and values at their edges."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnx
+from hypothesis import strategies as st
+from onnx import helper
+
+from nibble.config import DpuConfig
+from nibble.graph import ir
+
+MAX_CHANNELS = 48
+MAX_SIDE = 24
+MAX_ELEMENTS = 8000
+TYPES = ("uint8", "int8")
+
+
+def limits(dtype: str) -> tuple[int, int]:
+    info = np.iinfo(dtype)
+    return int(info.min), int(info.max)
+
+
+class Drawing:
+    """A graph in the making: each method draws one node that reads tensors made before."""
+
+    def __init__(self, draw: Callable[[Any], Any]) -> None:
+        self.draw = draw
+        self.random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+        self.tensors: dict[str, ir.Tensor] = {}
+        self.nodes: list[ir.Node] = []
+        self.inputs: list[str] = []
+        self.maps: list[str] = []
+
+    def integer(self, low: int, high: int) -> int:
+        return int(self.draw(st.integers(low, high)))
+
+    def choice(self, *values: Any) -> Any:
+        return self.draw(st.sampled_from(values))
+
+    def tensor(self, shape: tuple[int, ...], dtype: str) -> str:
+        name = f"t{len(self.tensors)}"
+        self.tensors[name] = ir.Tensor(name, shape, dtype)
+        if dtype in TYPES:
+            self.maps.append(name)
+        return name
+
+    def input(self) -> None:
+        shape = (1, self.integer(1, 20), self.integer(1, 14), self.integer(1, 14))
+        if self.choice(False, False, True):
+            name = self.tensor(shape, "float32")
+            self.quantize(name)
+        else:
+            name = self.tensor(shape, self.choice(*TYPES))
+        self.inputs.append(name)
+
+    def pick(self) -> ir.Tensor:
+        """A tensor made before, the latest one half of the time."""
+        return self.tensors[self.choice(self.maps[-1], self.choice(*self.maps))]
+
+    def node(self, make: Callable[..., ir.Node], inputs: tuple[str, ...], out: str, **fields: Any) -> None:
+        self.nodes.append(make(name=f"n{len(self.nodes)}", inputs=inputs, outputs=(out,), **fields))
+
+    # One method a node type.
+
+    def quantize(self, name: str) -> None:
+        out = self.tensor(self.tensors[name].shape, self.choice(*TYPES))
+        low, high = limits(self.tensors[out].dtype)
+        zero = np.array(self.integer(low, high), self.tensors[out].dtype)
+        model = one_node_model("QuantizeLinear", self.tensors[name], out, scale=np.float32(1 / 255), zero=zero)
+        self.node(ir.Host, (name,), out, model=model, reason="float")
+
+    def host(self) -> None:
+        x = self.pick()
+        out = self.tensor(x.shape, x.dtype)
+        self.node(ir.Host, (x.name,), out, model=one_node_model("BitwiseNot", x, out), reason="test")
+
+    def window(self, x: ir.Tensor, dilated: bool) -> dict[str, Any] | None:
+        kernel = (self.integer(1, 5), self.integer(1, 5))
+        strides = (self.integer(1, 3), self.integer(1, 3))
+        dilations = (self.integer(1, 2), self.integer(1, 2)) if dilated else (1, 1)
+        pads = tuple(self.integer(0, kernel[i % 2] - (0 if dilated else 1)) for i in range(4))
+        if out_shape(x, kernel, strides, pads, dilations) is None:
+            return None
+        return {"kernel": kernel, "strides": strides, "dilations": dilations, "pads": pads}
+
+    def conv(self) -> None:
+        x = self.pick()
+        window = self.window(x, dilated=True)
+        if window is None:
+            return
+        kernel = window.pop("kernel")
+        channels = x.shape[1]
+        groups = self.choice(1, 1, channels, *[g for g in (2, 3, 4) if channels % g == 0])
+        out_channels = groups * self.integer(1, max(1, MAX_CHANNELS // 2 // groups))
+        if groups == channels and self.choice(True, False):
+            out_channels = channels
+        bits = self.choice(8, 8, 4)
+        lowest = -(2 ** (bits - 1))
+        weights = self.random.integers(lowest, -lowest, (out_channels, channels // groups, *kernel)).astype(np.int8)
+        weights[self.random.random(weights.shape) < self.choice(0.0, 0.1, 0.9)] = self.choice(0, lowest)
+        size = out_shape(x, kernel, window["strides"], window["pads"], window["dilations"])
+        requantize = self.requantize(out_channels)
+        dtype = "int32" if requantize is None else self.choice(*TYPES)
+        out = self.tensor((1, out_channels, *size), dtype)
+        if requantize is not None:
+            requantize = self.within(requantize, dtype)
+        bias = self.random.integers(-(2 ** self.integer(0, 31)), 2**15, out_channels).astype(np.int32)
+        fields = {"weights": weights, "bias": bias, "x_zero": self.integer(*limits(x.dtype)), "weight_bits": bits}
+        self.node(ir.Conv, (x.name,), out, **fields, **window, groups=groups, requantize=requantize)
+
+    def requantize(self, channels: int) -> ir.Requantize | None:
+        if self.choice(True, False, False, False):
+            return None
+        exponents = self.random.uniform(-16, self.choice(-4, 1), channels if self.choice(True, False) else 1)
+        scale = np.broadcast_to(np.exp2(exponents), channels).astype(np.float32)
+        return ir.Requantize(scale, 0, 0, 0)
+
+    def within(self, requantize: ir.Requantize, dtype: str) -> ir.Requantize:
+        zero, low, high = self.clip(dtype)
+        return ir.Requantize(requantize.scale, zero, low, high)
+
+    def clip(self, dtype: str) -> tuple[int, int, int]:
+        lowest, highest = limits(dtype)
+        low = self.choice(lowest, self.integer(lowest, highest))
+        return self.integer(lowest, highest), low, self.choice(highest, self.integer(low, highest))
+
+    def lookup(self) -> None:
+        x = self.pick()
+        out = self.tensor(x.shape, self.choice(*TYPES))
+        low, high = limits(self.tensors[out].dtype)
+        values = self.random.integers(low, high + 1, 256).astype(self.tensors[out].dtype)
+        self.node(ir.Lookup, (x.name,), out, values=values)
+
+    def pool(self) -> None:
+        x = self.pick()
+        window = self.window(x, dilated=False)
+        if window is None:
+            return
+        size = out_shape(x, window["kernel"], window["strides"], window["pads"], window.pop("dilations"))
+        self.node(ir.MaxPool, (x.name,), self.tensor((*x.shape[:2], *size), x.dtype), **window)
+
+    def upsample(self) -> None:
+        x, factor = self.pick(), self.choice(1, 2, 2, 2, 4, 8)
+        _, channels, rows, cols = x.shape
+        if max(rows, cols) * factor > MAX_SIDE or channels * rows * cols * factor**2 > MAX_ELEMENTS:
+            return
+        out = self.tensor((1, channels, rows * factor, cols * factor), x.dtype)
+        self.node(ir.Upsample, (x.name,), out, factors=(factor, factor))
+
+    def alike(self, x: ir.Tensor, same_channels: bool) -> ir.Tensor:
+        """Another tensor of x's size that may be combined with it; x itself when there is none."""
+        places = [2, 3] + [1] * same_channels
+        found = [name for name in self.maps if all(self.tensors[name].shape[i] == x.shape[i] for i in places)]
+        return self.tensors[self.choice(*found)]
+
+    def concat(self) -> None:
+        x = self.pick()
+        parts = [x, *(self.alike(x, same_channels=False) for _ in range(self.integer(1, 2)))]
+        parts = [part for part in parts if part.dtype == x.dtype]
+        channels = sum(part.shape[1] for part in parts)
+        if channels <= MAX_CHANNELS:
+            out = self.tensor((1, channels, *x.shape[2:]), x.dtype)
+            self.node(ir.Concat, tuple(part.name for part in parts), out)
+
+    def channels(self) -> None:
+        x = self.pick()
+        count = x.shape[1]
+        every = list(range(count))
+        first = self.integer(0, count - 1)
+        shuffled = [int(c) for c in self.random.permutation(count)]
+        repeated = [int(c) for c in self.random.integers(0, count, self.integer(1, 24))]
+        indices = self.choice(every[first:], every[: first + 1], every[::2], shuffled, repeated)
+        out = self.tensor((1, len(indices), *x.shape[2:]), x.dtype)
+        self.node(ir.Channels, (x.name,), out, indices=tuple(indices))
+
+    def add(self) -> None:
+        a = self.pick()
+        b = self.alike(a, same_channels=True)
+        out = self.tensor(a.shape, self.choice(*TYPES))
+        ratios = np.exp2(self.random.uniform(-4, 2, 2))
+        codes = np.arange(256) + limits(b.dtype)[0]
+        inner = (codes * ratios[0] + self.random.uniform(-200, 200)).astype(np.float32)
+        _, low, high = self.clip(self.tensors[out].dtype)
+        self.node(ir.Add, (a.name, b.name), out, a_ratio=np.float32(ratios[1]), inner=inner, low=low, high=high)
+
+    def multiply(self) -> None:
+        a = self.pick()
+        b = self.alike(a, same_channels=True)
+        out = self.tensor(a.shape, self.choice(*TYPES))
+        zero, low, high = self.clip(self.tensors[out].dtype)
+        scale = np.float32(np.exp2(self.random.uniform(-14, 0)))
+        zeros = {"a_zero": self.integer(*limits(a.dtype)), "b_zero": self.integer(*limits(b.dtype))}
+        self.node(ir.Multiply, (a.name, b.name), out, **zeros, scale=scale, zero=zero, low=low, high=high)
+
+
+STEPS = (
+    *(Drawing.conv, Drawing.conv, Drawing.conv, Drawing.lookup, Drawing.pool, Drawing.upsample, Drawing.concat),
+    *(Drawing.channels, Drawing.add, Drawing.multiply, Drawing.host),
+)
+
+
+def out_shape(x: ir.Tensor, kernel: Any, strides: Any, pads: Any, dilations: Any) -> tuple[int, int] | None:
+    """Rows and columns after a window; None when there are none, or too many."""
+    spans = [x.shape[2 + i] + pads[i] + pads[2 + i] - (kernel[i] - 1) * dilations[i] - 1 for i in (0, 1)]
+    if min(spans) < 0:
+        return None
+    size = spans[0] // strides[0] + 1, spans[1] // strides[1] + 1
+    return None if max(size) > MAX_SIDE else size
+
+
+def one_node_model(operator: str, x: ir.Tensor, output: str, **constants: Any) -> bytes:
+    """A serialized model of one operator on `x`, with constant inputs after it."""
+    initializers = [onnx.numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
+    node = helper.make_node(operator, [x.name, *constants], [output])
+    taken = helper.make_tensor_value_info(x.name, helper.np_dtype_to_tensor_dtype(np.dtype(x.dtype)), x.shape)
+    graph = helper.make_graph([node], "host", [taken], [helper.make_empty_tensor_value_info(output)], initializers)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10).SerializeToString()
+
+
+def source_naming(names: list[str]) -> bytes:
+    """An ONNX model that says nothing but the names of the tensors: those are the ones checked."""
+    node = helper.make_node("Made", [], names)
+    return helper.make_model(helper.make_graph([node], "g", [], [])).SerializeToString()
+
+
+def finish(drawing: Drawing) -> ir.IntegerGraph:
+    """Make every tensor that nobody reads an output, and a few of the others."""
+    read = {name for node in drawing.nodes for name in node.inputs}
+    made = [name for node in drawing.nodes for name in node.outputs]
+    extra = drawing.random.random(len(made)) < drawing.choice(0.0, 0.3)
+    outputs = [name for name, more in zip(made, extra, strict=True) if more or name not in read]
+    return ir.IntegerGraph(
+        source=source_naming(made),
+        nodes=tuple(drawing.nodes),
+        tensors=drawing.tensors,
+        inputs=tuple(drawing.inputs),
+        outputs=tuple(outputs),
+    )
+
+
+@st.composite
+def graphs(draw: Any, most: int = 8) -> ir.IntegerGraph:
+    """Up to `most` nodes over one or two inputs."""
+    drawing = Drawing(draw)
+    for _ in range(drawing.integer(1, 2)):
+        drawing.input()
+    for _ in range(drawing.integer(1, most)):
+        drawing.choice(*STEPS)(drawing)
+    return finish(drawing)
+
+
+@st.composite
+def sizes(draw: Any) -> DpuConfig:
+    """Hardware sizes whose memories hold what `graphs` needs at least, and little more."""
+
+    def memory(least: int, most: int, multiple: int) -> int:
+        return draw(st.integers(-(-least // multiple), most // multiple)) * multiple
+
+    inputs = draw(st.sampled_from((8, 16)))
+    outputs = inputs * draw(st.sampled_from((1, 2)))
+    return DpuConfig(
+        name="drawn",
+        inputs=inputs,
+        outputs=outputs,
+        pixels=1,
+        feature_bytes=memory(2 * 9 * 9 * inputs, 16384, inputs),
+        weight_bytes=memory(2 * 25 * inputs * outputs, 32768, 16),
+        parameter_entries=memory(outputs, 4 * outputs, outputs),
+        table_count=draw(st.integers(5, 8)),
+        accumulators=draw(st.integers(2, 256)),
+        output_bytes=memory(2 * 4 * 24 * outputs, 8192, inputs),
+        requantize_lanes=8,
+        vector_lanes=8,
+        bus_bytes=8,
+        queue_depth=8,
+    )
