@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from os import PathLike
 
 import numpy as np
@@ -23,8 +24,11 @@ ORT_ERRORS = (
     onnxruntime.capi.onnxruntime_pybind11_state.NotImplemented,
     onnxruntime.capi.onnxruntime_pybind11_state.RuntimeException,
     RuntimeError,
+    ValueError,
 )
-_FLOAT_COMPUTE = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+"""What onnxruntime raises on models that it cannot load or run; ValueError when its own message is no text."""
+MOST_ELEMENTS = 2**28
+_FLOAT_COMPUTE = ("Conv", "ConvTranspose")
 
 
 def prepare(model: onnx.ModelProto, where: Where) -> onnx.ModelProto:
@@ -41,15 +45,34 @@ def prepare(model: onnx.ModelProto, where: Where) -> onnx.ModelProto:
 
 
 def tensor_types(model: onnx.ModelProto, where: Where) -> dict[str, Tensor]:
-    """Return every tensor of `model` with shape and type, as onnxruntime infers or, failing that, finds by running."""
+    """Return every tensor of `model` with shape and type: as onnxruntime infers or, failing that, finds by running.
+
+    Shapes that the file declares are not trusted. The model runs once, on zeros: InputError when it cannot.
+    """
+    bare = _without_shapes(model)
     names = [name for node in model.graph.node for name in node.output if name]
-    opened = _open(ort.with_outputs(model, names), where)
+    opened = _open(ort.with_outputs(bare, names), where)
     found = {}
     for value in [*opened.get_inputs(), *opened.get_outputs()]:
         if value.shape is not None and all(isinstance(size, int) and size >= 0 for size in value.shape):
-            found[value.name] = Tensor(value.name, tuple(value.shape), _dtype_name(value, where))
+            found[value.name] = _tensor(value.name, tuple(value.shape), _dtype_name(value, where), where)
     missing = [name for name in names if name not in found]
-    return found | (_run_types(model, missing, where) if missing else {})
+    results = _run_on_zeros(ort.with_outputs(bare, missing), found, where)
+    return found | {name: _tensor(name, np.shape(results[name]), str(results[name].dtype), where) for name in missing}
+
+
+def _without_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
+    copy = _copy(model)
+    del copy.graph.value_info[:]
+    for output in copy.graph.output:
+        output.type.tensor_type.ClearField("shape")
+    return copy
+
+
+def _tensor(name: str, shape: tuple[int, ...], dtype: str, where: Where) -> Tensor:
+    if math.prod(shape) > MOST_ELEMENTS:
+        raise UnsupportedError(where, f"tensor {name!r} of shape {shape}")
+    return Tensor(name, shape, dtype)
 
 
 def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -103,19 +126,19 @@ def _open(model: onnx.ModelProto, where: Where) -> onnxruntime.InferenceSession:
     try:
         return ort.session(model)
     except ORT_ERRORS as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(where, f"a model that onnxruntime cannot load ({reason})", "one that it runs") from error
+        raise InputError(where, f"a model that onnxruntime cannot load ({_line(error)})", "one that it runs") from error
 
 
-def _run_types(model: onnx.ModelProto, names: list[str], where: Where) -> dict[str, Tensor]:
-    opened = _open(ort.with_outputs(model, names), where)
-    feeds = {value.name: np.zeros(value.shape, _dtype_name(value, where)) for value in opened.get_inputs()}
+def _run_on_zeros(model: onnx.ModelProto, types: dict[str, Tensor], where: Where) -> ort.Tensors:
+    feeds = {value.name: np.zeros(types[value.name].shape, types[value.name].dtype) for value in model.graph.input}
     try:
-        results = opened.run(names, feeds)
+        return ort.run(_open(model, where), feeds)
     except ORT_ERRORS as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UnsupportedError(where, f"a model that onnxruntime cannot run on zeros ({reason})") from error
-    return {n: Tensor(n, np.shape(v), str(np.asarray(v).dtype)) for n, v in zip(names, results, strict=True)}
+        raise InputError(where, f"a model that onnxruntime cannot run ({_line(error)})", "one that it runs") from error
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 def _dtype_name(value: onnxruntime.NodeArg, where: Where) -> str:
