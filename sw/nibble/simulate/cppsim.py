@@ -100,14 +100,13 @@ def load(path: Path) -> ctypes.CDLL:
 class Cppsim:
     """The C++ model of one hardware size.
 
-    `kernel`: `fast`, or `reference` for the plain loops that define CONV; both give the same bits. `library`: a library
-    built with other options than native.library() uses.
+    `kernel`: `fast`, or `reference` for the plain loops that define CONV; both give the same bits.
     """
 
-    def __init__(self, dpu: DpuConfig, kernel: Kernel = "fast", library: Path | None = None) -> None:
+    def __init__(self, dpu: DpuConfig, kernel: Kernel = "fast") -> None:
         self._size = _Size(**{key: getattr(dpu, key) for key in _SIZE_KEYS})
         self._fast = kernel == "fast"
-        self._library = load(library or native.library())
+        self._library = load(native.library())
 
     def run(
         self,

@@ -17,14 +17,13 @@ from nibble.paths import HW
 
 SOURCES = HW / "model"
 FLAGS = (
-    *("-std=c++20", "-O3", "-fPIC", "-Wall", "-Wextra"),
+    *("-std=c++20", "-O3", "-march=native", "-fPIC", "-Wall", "-Wextra"),
     *("-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"),
 )
-MACHINE = ("-march=native",)
 
 
-def library(extra: Sequence[str] = MACHINE) -> Path:
-    """Return the shared library, built with the options `extra` when the cache does not hold it yet (about 5 s).
+def library() -> Path:
+    """Return the shared library, built when the cache does not hold it yet (about 5 s).
 
     Raises NibbleError when there is no g++, when it fails, and when the cache folder cannot be written.
     """
@@ -33,11 +32,10 @@ def library(extra: Sequence[str] = MACHINE) -> Path:
         raise NibbleError(
             "cppsim needs the C++ compiler g++, which was not found: install it (Debian: apt install g++)"
         )
-    flags = (*FLAGS, *extra)
-    target = cache_folder() / f"cppsim-{_key(compiler, flags)}.so"
+    target = cache_folder() / f"cppsim-{_key(compiler, FLAGS)}.so"
     if not target.is_file():
         try:
-            _build(compiler, flags, target)
+            _build(compiler, FLAGS, target)
         except OSError as error:
             raise NibbleError(f"{target.parent}: cannot build cppsim there ({error.strerror or error})") from error
     return target
