@@ -30,7 +30,7 @@ def load_model(path: Path) -> onnx.ModelProto:
         onnx.checker.check_model(model)
         for tensor in model.graph.initializer:
             onnx.numpy_helper.to_array(tensor)
-    except (onnx.checker.ValidationError, ValueError, TypeError, RuntimeError) as error:
+    except (onnx.checker.ValidationError, ValueError, TypeError, KeyError, RuntimeError) as error:
         raise InputError(path, f"an invalid model ({_first_line(error)})", "a valid ONNX model") from error
     _check_nodes(model, path)
     return model

@@ -39,7 +39,7 @@ def verify(
         write_json(json, result.to_json())
     if not result.holds:
         raise CheckFailedError(
-            f"{model}: {len(result.unproven)} nodes unproven, {result.mismatches} of "
+            f"{model}: {len(result.unproven)} unproven, {result.mismatches} of "
             f"{result.elements_compared} elements differ from onnxruntime"
         )
 

@@ -68,7 +68,8 @@ def run_node(graph: IntegerGraph, node: Node, inputs: list[Array]) -> list[Array
 def run_head(head: Head, codes: Array) -> Array:
     """Return the float32 values of a head from its integers (1, C, H, W)."""
     scale, bias = (value.reshape(-1, 1, 1) for value in (head.scale, head.bias))
-    return np.asarray((codes.astype(np.int32) - np.int32(head.zero)).astype(np.float32) * scale + bias)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.asarray((codes.astype(np.int32) - np.int32(head.zero)).astype(np.float32) * scale + bias)
 
 
 def accumulate(node: Conv, x: Array) -> Array:

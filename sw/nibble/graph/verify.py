@@ -13,6 +13,7 @@ from nibble.graph.feeds import picture_files, picture_reader, random_feeds
 from nibble.graph.lower import lower
 from nibble.graph.passes import LeaveUnprovenToHost, optimize
 from nibble.graph.prove import Proof, Track, prove
+from nibble.importers.probe import probe
 
 PICTURES, RANDOM_INPUTS = 20, 2
 
@@ -91,6 +92,7 @@ def verify_file(path: Path, images: Path | None, limit: int | None, track: Track
     Raises the errors of `lower`, and InputError for a folder without pictures.
     """
     model = onnx_io.load_model(path)
+    probe(model, path)
     graph = lower(model, path)
     if images is None:
         count = limit or RANDOM_INPUTS

@@ -65,7 +65,7 @@ def _without_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
     copy = _copy(model)
     del copy.graph.value_info[:]
     for output in copy.graph.output:
-        output.type.tensor_type.ClearField("shape")
+        output.ClearField("type")
     return copy
 
 
