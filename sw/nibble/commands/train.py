@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
-    recipe: Annotated[Path, typer.Argument(help="Training recipe (YAML, every key explicit).")],
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE.yaml", help="Every key explicit.")],
     data: Annotated[Path, typer.Option(metavar="DIR", help="COCO folder that the recipe's paths start from.")],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="OUT_DIR", help="Folder for everything written.")],
     epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
