@@ -1,6 +1,8 @@
 // What sw/nibble/simulate/cppsim.py calls.
 
+#include <bit>
 #include <exception>
+#include <type_traits>
 
 #include "requantize.h"
 #include "schedule.h"

@@ -57,9 +57,7 @@ void write_results(Machine& m, const Conv& i) {
     } else {
       requantize_pixel(y.data(), acc, i, scales);
     }
-    if (i.table) {
-      for (int8_t& value : y) value = table_lookup(m, i.table_address, value);
-    }
+    if (i.table) map_through_table(m, i.table_address, y.data(), outputs);
     for (uint32_t n = 0; n < outputs / inputs; ++n) {
       put_pixel(target + (n * pixels + p) * pixel, &y[n * inputs], inputs, i.out4);
     }

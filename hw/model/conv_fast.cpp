@@ -2,6 +2,7 @@
 // lanes pass. The weights are laid out anew for each instruction, in the order in which they are used.
 
 #include <algorithm>
+#include <type_traits>
 
 #include "conv.h"
 #include "dot.h"
@@ -47,7 +48,11 @@ void pack(typename Dot::Weight* to, const int8_t* w, uint32_t windows, uint32_t 
       const int8_t* from = w + (uint64_t{n} * outputs + first) * inputs;
       for (uint32_t l = 0; l < inputs; l += Dot::step) {
         for (uint32_t o = 0; o < chunk; ++o, to += Dot::step) {
-          for (int e = 0; e < Dot::step; ++e) to[e] = from[o * inputs + l + e];
+          if constexpr (std::is_same_v<typename Dot::Weight, int8_t>) {
+            std::memcpy(to, from + o * inputs + l, Dot::step);
+          } else {
+            for (int e = 0; e < Dot::step; ++e) to[e] = from[o * inputs + l + e];
+          }
         }
       }
     }

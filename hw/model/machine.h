@@ -114,8 +114,10 @@ inline void put_pixel(uint8_t* target, const int8_t* values, uint32_t lanes, boo
   for (uint32_t l = 0; l < lanes; ++l) put_nibble(target, l, values[l]);
 }
 
-inline int8_t table_lookup(const Machine& m, uint32_t table, int8_t value) {
-  return static_cast<int8_t>(m.tables[table * table_bytes + value + 128]);
+// y = table[y + 128], in place.
+inline void map_through_table(const Machine& m, uint32_t table, int8_t* y, uint64_t count) {
+  const uint8_t* middle = &m.tables[table * table_bytes + 128];
+  for (uint64_t n = 0; n < count; ++n) y[n] = static_cast<int8_t>(middle[y[n]]);
 }
 
 }  // namespace nibble

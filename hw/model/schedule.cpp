@@ -1,7 +1,9 @@
 #include "schedule.h"
 
+#include <algorithm>
 #include <deque>
 #include <random>
+#include <utility>
 
 namespace nibble {
 namespace {

@@ -69,9 +69,9 @@ void execute_binary(Machine& m, const Binary& i, Operation operation) {
   uint8_t* y = m.output.data() + uint64_t{i.out_address} * m.unit();
   const uint64_t count = uint64_t{i.pixels} * m.size.inputs;
   for (uint64_t n = 0; n < count; ++n) {
-    const int8_t result = finish(operation(static_cast<int8_t>(a[n]), static_cast<int8_t>(b[n])), i);
-    y[n] = i.table ? table_lookup(m, i.map_address, result) : result;
+    y[n] = static_cast<uint8_t>(finish(operation(static_cast<int8_t>(a[n]), static_cast<int8_t>(b[n])), i));
   }
+  if (i.table) map_through_table(m, i.map_address, reinterpret_cast<int8_t*>(y), count);
 }
 
 }  // namespace
@@ -99,9 +99,7 @@ void execute(Machine& m, const Pool& i) {
         const uint64_t first =
             k * uint64_t{i.plane} + uint64_t{row} * i.stride_h * i.in_cols + uint64_t{col} * i.stride_w;
         pool_window(best.data(), input, first, i, lanes);
-        if (i.table) {
-          for (int8_t& value : best) value = table_lookup(m, i.table_address, value);
-        }
+        if (i.table) map_through_table(m, i.table_address, best.data(), lanes);
         put_pixel(target, best.data(), lanes, i.out4);
       }
     }

@@ -291,6 +291,27 @@ def test_reading_what_was_never_written_shows(tiny: Cppsim) -> None:
     assert len(found) == 3
 
 
+def test_stops_see_memory_before_their_instruction(tiny: Cppsim) -> None:
+    memory, program, size = pipeline(3, synchronized=True)
+    last_store = program + 8 * isa.INSTRUCTION_BYTES
+    seen = []
+    stops = {address: lambda: seen.append(memory[3 * size :].copy()) for address in (last_store, last_store + 32)}
+    assert tiny.run(memory, program, stops=stops).error == "none"
+    stored = [bool(np.array_equal(found[2 * size : 3 * size], memory[2 * size : 3 * size])) for found in seen]
+    assert stored == [False, True]
+
+
+def test_exception_in_a_stop_is_raised_after_the_run(tiny: Cppsim) -> None:
+    memory, program, size = pipeline(2, synchronized=True)
+
+    def fail() -> None:
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        tiny.run(memory, program, stops={program: fail})
+    np.testing.assert_array_equal(memory[2 * size : 4 * size], memory[: 2 * size])
+
+
 def test_counters(tiny: Cppsim) -> None:
     overlapping = change(LOAD, pitch=2, lanes=6, width=100)  # four windows of 6 bytes, 2 apart: bytes 0 to 12
     depthwise = change(CONV, depthwise=1, blocks=2, kernel_h=3)
