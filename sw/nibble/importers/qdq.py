@@ -148,7 +148,8 @@ class _Rewriter(Context):
         """Float weights followed by QuantizeLinear become the integers they stand for."""
         params, value = self.params(node, node.output[0]), self.value(node.input[0])
         scale, zero = self.value(params.scale), self.value(params.zero)
-        if zero.dtype not in CODE_TYPES:
+        channels = value.shape[params.axis] if -value.ndim <= params.axis < value.ndim else 1
+        if zero.dtype not in CODE_TYPES or scale.size != zero.size or scale.size not in (1, channels):
             return False
         shape = [1] * value.ndim
         if scale.size > 1:
@@ -227,6 +228,9 @@ class _Rewriter(Context):
             return False
         bias = self._float_bias(node)
         scales = np.float32(self.number(x.scale)) * self.value(weights.scale).astype(np.float32).reshape(-1)
+        filters = self.constants[self.codes[node.input[1]].tensor].dims[0]
+        if scales.size not in (1, filters) or (bias is not None and bias.size != filters):
+            return False
 
         def write(wanted: Codes, target: str) -> None:
             inputs = [*_triple(x), *_triple(weights), wanted.scale, wanted.zero]
@@ -259,8 +263,13 @@ class _Rewriter(Context):
         return Codes(cast, found.scale, zero, found.axis)
 
     def _has_constant_bias(self, node: onnx.NodeProto) -> bool:
+        """Tell whether the bias is absent or a constant, if quantized with scales that fit it."""
         name = node.input[2] if len(node.input) > 2 else ""
-        return not name or (self.codes[name].tensor if name in self.codes else name) in self.constants
+        codes = self.codes.get(name)
+        if codes is None or codes.tensor not in self.constants:
+            return codes is None and (not name or name in self.constants)
+        size = self.value(codes.tensor).size
+        return all(self.value(part).size in (1, size) for part in (codes.scale, codes.zero))
 
     def _float_bias(self, node: onnx.NodeProto) -> Array | None:
         if len(node.input) < 3 or not node.input[2]:

@@ -255,6 +255,16 @@ def test_scales_that_mean_nothing_are_left_alone(scale: float) -> None:
     assert "Conv" in kinds(to_qoperator(net.model(net.qdq(net.conv(net.x)))))
 
 
+def test_parameters_that_do_not_fit_are_left_alone() -> None:
+    net = Net()
+    weights = net.weights(4, 4, 3, 3)
+    zeros = net.const(np.zeros(6, np.int32))
+    scales = net.const(np.ones(6, np.float32))
+    bias = net.add("DequantizeLinear", net.const(np.zeros(4, np.int32)), scales, zeros, axis=0)
+    model = net.model(net.qdq(net.add("Conv", net.x, weights, bias)))
+    assert "Conv" in kinds(to_qoperator(model))
+
+
 class Pictures(CalibrationDataReader):  # type: ignore[misc]
     def __init__(self, pictures: Sequence[Array]) -> None:
         self.rest = iter(pictures)
