@@ -12,7 +12,7 @@ from nibble.targets.dpu.conv import conv_steps, macs
 from nibble.targets.dpu.cost import Machine
 from nibble.targets.dpu.ops import BinaryOp, ConvOp, HostOp, Op, PoolOp
 from nibble.targets.dpu.place import Placed
-from nibble.targets.dpu.schedule import schedule
+from nibble.targets.dpu.schedule import capacities, schedule
 from nibble.targets.dpu.step import Step
 from nibble.targets.dpu.timeline import Timeline
 from nibble.targets.dpu.vector import binary_steps, depthwise_steps, pool_steps
@@ -70,7 +70,7 @@ class Assembly:
             raise TypeError(op)
         before = timeline.cycles
         for instruction in instructions:
-            self.stream += instruction.encode()
+            self.stream += _encode(op, instruction)
             timeline.play(instruction)
         work = macs(op, placed.writes[0]) if isinstance(op, ConvOp) else 0
         completed = tuple(self._completed.get(op.output, ()))
@@ -78,9 +78,21 @@ class Assembly:
 
     def _steps(self, placed: Placed) -> list[Step]:
         try:
-            return list(_steps(self._context, placed, self._machine))
+            steps = list(_steps(self._context, placed, self._machine))
         except ValueError as error:
             raise UnsupportedError(placed.op.name, str(error)) from error
+        room = capacities(self._context.dpu)
+        for load in (load for step in steps for load in step.loads if load.size > room[load.memory]):
+            needed, has = f"{load.size} units in the memory of {load.memory}", room[load.memory]
+            raise UnsupportedError(placed.op.name, f"what needs {needed} ({self._context.dpu.name} has {has})")
+        return steps
+
+
+def _encode(op: Op, instruction: isa.Instruction) -> bytes:
+    try:
+        return instruction.encode()
+    except ValueError as error:
+        raise UnsupportedError(op.name, f"an instruction whose {error}") from error
 
 
 def _steps(context: Context, placed: Placed, machine: Machine) -> Iterable[Step]:

@@ -69,16 +69,21 @@ def _most_tokens(scheduled: Sequence[Sequence[isa.Instruction]]) -> int:
     return most
 
 
+def capacities(dpu: DpuConfig) -> dict[str, int]:
+    """Return the address units of each memory that contents are loaded into."""
+    return {
+        FEATURES: dpu.feature_bytes // dpu.unit_bytes,
+        WEIGHTS: dpu.weight_bytes // WEIGHT_UNIT,
+        PARAMETERS: dpu.parameter_entries,
+        TABLES: dpu.table_count,
+    }
+
+
 class _Scheduler:
     """Schedules the steps of one program from reset to END; consumers wait for every `stride`-th event."""
 
     def __init__(self, dpu: DpuConfig, stride: int) -> None:
-        self._rings = {
-            FEATURES: Ring(dpu.feature_bytes // dpu.unit_bytes),
-            WEIGHTS: Ring(dpu.weight_bytes // WEIGHT_UNIT),
-            PARAMETERS: Ring(dpu.parameter_entries),
-            TABLES: Ring(dpu.table_count),
-        }
+        self._rings = {memory: Ring(capacity) for memory, capacity in capacities(dpu).items()}
         self._output = Ring(dpu.output_bytes // dpu.unit_bytes)
         self._queues = {queue: _Queue(stride) for queue in Queue}
         self._stored: dict[int, list[tuple[Region, int]]] = {}

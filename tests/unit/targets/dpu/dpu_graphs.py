@@ -13,7 +13,7 @@ from onnx import helper
 from nibble.config import DpuConfig
 from nibble.graph import ir
 
-MAX_CHANNELS = 48
+MAX_CHANNELS = 56
 MAX_SIDE = 24
 MAX_ELEMENTS = 8000
 TYPES = ("uint8", "int8")
@@ -49,7 +49,8 @@ class Drawing:
         return name
 
     def input(self) -> None:
-        shape = (1, self.integer(1, 20), self.integer(1, 14), self.integer(1, 14))
+        side = self.choice(8, 20)
+        shape = (1, self.choice(1, 3, 3, 4, self.integer(1, 20)), self.integer(1, side), self.integer(1, side))
         if self.choice(False, False, True):
             name = self.tensor(shape, "float32")
             self.quantize(name)
@@ -83,6 +84,8 @@ class Drawing:
         strides = (self.integer(1, 3), self.integer(1, 3))
         dilations = (self.integer(1, 2), self.integer(1, 2)) if dilated else (1, 1)
         pads = tuple(self.integer(0, kernel[i % 2] - (0 if dilated else 1)) for i in range(4))
+        if dilated and self.choice(*[False] * 9, True):
+            pads = tuple(self.integer(0, 9) for _ in range(4))
         if out_shape(x, kernel, strides, pads, dilations) is None:
             return None
         return {"kernel": kernel, "strides": strides, "dilations": dilations, "pads": pads}
@@ -95,7 +98,7 @@ class Drawing:
         kernel = window.pop("kernel")
         channels = x.shape[1]
         groups = self.choice(1, 1, channels, *[g for g in (2, 3, 4) if channels % g == 0])
-        out_channels = groups * self.integer(1, max(1, MAX_CHANNELS // 2 // groups))
+        out_channels = groups * self.integer(1, max(1, MAX_CHANNELS // groups))
         if groups == channels and self.choice(True, False):
             out_channels = channels
         bits = self.choice(8, 8, 4)
@@ -196,9 +199,24 @@ class Drawing:
         zeros = {"a_zero": self.integer(*limits(a.dtype)), "b_zero": self.integer(*limits(b.dtype))}
         self.node(ir.Multiply, (a.name, b.name), out, **zeros, scale=scale, zero=zero, low=low, high=high)
 
+    def neck(self) -> None:
+        """An upsampled map, beside another of its size when there is one, read by a convolution."""
+        self.upsample()
+        self.concat()
+        self.conv()
+
 
 STEPS = (
-    *(Drawing.conv, Drawing.conv, Drawing.conv, Drawing.lookup, Drawing.pool, Drawing.upsample, Drawing.concat),
+    *(
+        Drawing.neck,
+        Drawing.conv,
+        Drawing.conv,
+        Drawing.conv,
+        Drawing.lookup,
+        Drawing.pool,
+        Drawing.upsample,
+        Drawing.concat,
+    ),
     *(Drawing.channels, Drawing.add, Drawing.multiply, Drawing.host),
 )
 
@@ -248,6 +266,8 @@ def graphs(draw: Any, most: int = 8) -> ir.IntegerGraph:
     drawing = Drawing(draw)
     for _ in range(drawing.integer(1, 2)):
         drawing.input()
+        if drawing.choice(True, False):
+            drawing.conv()
     for _ in range(drawing.integer(1, most)):
         drawing.choice(*STEPS)(drawing)
     return finish(drawing)
@@ -258,7 +278,8 @@ def sizes(draw: Any) -> DpuConfig:
     """Hardware sizes whose memories hold what `graphs` needs at least, and little more."""
 
     def memory(least: int, most: int, multiple: int) -> int:
-        return draw(st.integers(-(-least // multiple), most // multiple)) * multiple
+        fewest = -(-least // multiple)
+        return draw(st.one_of(st.just(fewest), st.integers(fewest, most // multiple))) * multiple
 
     inputs = draw(st.sampled_from((8, 16)))
     outputs = inputs * draw(st.sampled_from((1, 2)))
@@ -271,7 +292,7 @@ def sizes(draw: Any) -> DpuConfig:
         weight_bytes=memory(2 * 25 * inputs * outputs, 32768, 16),
         parameter_entries=memory(outputs, 4 * outputs, outputs),
         table_count=draw(st.integers(5, 8)),
-        accumulators=draw(st.integers(2, 256)),
+        accumulators=draw(st.one_of(st.integers(2, 20), st.integers(20, 256))),
         output_bytes=memory(2 * 4 * 24 * outputs, 8192, inputs),
         requantize_lanes=8,
         vector_lanes=8,

@@ -52,7 +52,7 @@ def assert_equal(name: str, got: npt.NDArray[Any], expected: npt.NDArray[Any], w
 
 
 def assert_exact(graph: ir.IntegerGraph, dpu: DpuConfig) -> Program:
-    """Every tensor in program order, every output in the other schedules, equal to the reference; return the program."""
+    """Compare every tensor in program order, every output in the other schedules, with the reference."""
     program = compiled(graph, dpu)
     feeds = next(random_feeds(graph.input_tensors(), 1))
     expected = reference.run(graph, feeds)

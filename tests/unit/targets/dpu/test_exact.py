@@ -1,4 +1,4 @@
-"""Random graphs compute on the DPU what the reference computes, whatever the hardware size and the order of its engines."""
+"""Random graphs compute on the DPU what the reference computes, on any hardware size, in any order of its engines."""
 
 from __future__ import annotations
 
