@@ -104,3 +104,32 @@ def test_decoder_of_an_absent_output() -> None:
 def test_any_bytes_give_one_line(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(content)
     refused(tmp_path / "m.onnx")
+
+
+@pytest.mark.parametrize(
+    ("node", "message"),
+    [
+        (
+            helper.make_node("MaxPool", ["x"], ["y"], "p", kernel_shape=[0, 1]),
+            "found MaxPool 'p' with kernel_shape [0, 1]",
+        ),
+        (
+            helper.make_node("MaxPool", ["x"], ["y"], "p", kernel_shape=[1, 1], strides=[1, -1]),
+            "found MaxPool 'p' with st",
+        ),
+        (
+            helper.make_node("QLinearSigmoid", ["x"] * 4, ["y"], "q", domain="com.microsoft"),
+            "found QLinearSigmoid 'q' wit",
+        ),
+        (
+            helper.make_node("QLinearAdd", ["x"] * 6, ["y"], "q", domain="com.microsoft"),
+            "found QLinearAdd 'q' with 6 inp",
+        ),
+    ],
+)
+def test_nodes_that_kill_onnxruntime(node: onnx.NodeProto, message: str, tmp_path: Path) -> None:
+    model = tiny()
+    model.opset_import.add(domain="com.microsoft", version=1)
+    model.graph.node[0].CopyFrom(node)
+    save_model(model, tmp_path / "m.onnx")
+    assert refused(tmp_path / "m.onnx").startswith(message)

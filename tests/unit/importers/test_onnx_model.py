@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from nibble import ort
 from nibble.errors import InputError, NibbleError, UnsupportedError
-from nibble.importers import Options, import_darknet, import_onnx
+from nibble.importers import Options, import_darknet, import_onnx, onnx_model
 from nibble.importers.recognise import NANODET_MEAN, NANODET_STD, YOLOV5_ANCHORS
 from nibble.onnx_io import read_decoder, save_model, write_decoder
 from nibble.yolo.coco import COCO_NAMES
@@ -106,6 +106,12 @@ def yolov5(operator: str = "Pow", classes: int = 3) -> onnx.ModelProto:
 def raw(channels: int = 24) -> onnx.ModelProto:
     net = Net()
     return net.model([net.conv(feature, (8, channels), 1, 1) for feature in net.trunk()])
+
+
+@pytest.fixture(autouse=True)
+def _in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spare each import a process of its own; test_probe.py tests that."""
+    monkeypatch.setattr(onnx_model, "probe", lambda model, where: None)
 
 
 @pytest.fixture
