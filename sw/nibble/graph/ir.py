@@ -168,7 +168,7 @@ class IntegerGraph:
     """Nodes in execution order. `source` is the ONNX model, the golden reference.
 
     `heads` are the outputs whose tail is an affine map of integers; the nodes of such a tail are in no other place.
-    Every other output is produced by a Host node.
+    Every other output is written by a Host node or, where the file's output is codes, by an integer node.
     """
 
     source: bytes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from nibble.graph.passes import LeaveUnprovenToHost
 from nibble.graph.ranges import code_ranges
 from nibble.graph.reference import add_pairs, multiply, run_head
 from nibble.graph.thresholds import INT32, onnxruntime_requantize, reach, scale_set, trials
+from nibble.importers.probe import probe
 
 Track = Callable[[Iterable[Any]], Iterable[Any]]
 
@@ -141,7 +143,11 @@ def prove(graph: IntegerGraph, where: Where, track: Track = iter) -> Iterator[Pr
 
 
 def lower_proven(model: onnx.ModelProto, where: Where, track: Track = iter) -> tuple[IntegerGraph, list[Proof]]:
-    """Lower `model`, prove every node, leave what is unproven to the host; return the graph and all proofs."""
+    """Lower `model`, prove every node, leave what is unproven to the host; return the graph and all proofs.
+
+    Raises the errors of `lower`, and InputError for a damaged model that would end the process inside onnxruntime.
+    """
+    probe(model, Path(where))
     graph = lower(model, where)
     proofs = list(prove(graph, where, track))
     return LeaveUnprovenToHost({proof.node: proof.reason for proof in proofs if not proof.proven}).apply(graph), proofs

@@ -135,6 +135,19 @@ def test_bytes_that_are_no_model(path, capsys, content, message):
     assert capsys.readouterr().err == f"nibble: {path.parent}/{message}\n"
 
 
+@pytest.mark.parametrize("command", [["verify"], ["compile", "--board", "pynq-z2", "-o", "p.dpu"]])
+def test_a_model_that_onnxruntime_dies_of(path, capsys, command):
+    """QLinearConv of a 3-D input aborts inside onnxruntime 1.25.1."""
+    model = small_model()
+    del model.graph.input[0].type.tensor_type.shape.dim[3]
+    onnx.save(model, path)
+    assert nibble(command[0], path, *command[1:]) == 2
+    assert (
+        capsys.readouterr().err
+        == f"nibble: {path}: found a model that crashes onnxruntime, expected one that it runs\n"
+    )
+
+
 def test_a_folder_without_pictures(path, tmp_path, capsys):
     (tmp_path / "none").mkdir()
     assert nibble("verify", path, "--images", tmp_path / "none") == 2

@@ -391,6 +391,32 @@ def test_batches_are_refused(unsigned):
     assert str(error.value) == f"m.onnx: input '{x}' with a batch of 2 is not supported"
 
 
+def test_constant_outputs_are_refused(unsigned):
+    b = unsigned
+    constant = b.const([1.0])
+    with pytest.raises(UnsupportedError) as error:
+        lower(b.model(b.leaky(b.input(1, 4, 5, 5)), constant), "m.onnx")
+    assert str(error.value) == f"m.onnx: output '{constant}', which does not depend on the input, is not supported"
+
+
+def test_tensors_that_a_subgraph_captures_reach_the_host(unsigned):
+    b = unsigned
+    leaky = b.leaky(b.input(1, 4, 5, 5))
+    branches = []
+    for operator in ("Identity", "Not"):
+        body = [
+            helper.make_node("Cast", [leaky], ["bool"], to=TensorProto.BOOL),
+            helper.make_node(operator, ["bool"], ["r"]),
+        ]
+        result = helper.make_tensor_value_info("r", TensorProto.BOOL, [1, 4, 5, 5])
+        branches.append(helper.make_graph(body, operator, [], [result]))
+    peak = b.node("ReduceMax", b.node("Cast", leaky, to=TensorProto.FLOAT), keepdims=0)
+    chosen = b.node("If", b.node("Cast", peak, to=TensorProto.BOOL), then_branch=branches[0], else_branch=branches[1])
+    graph = checked(b.model(chosen), hosts=1)
+    assert kinds(graph) == [Lookup, Host]
+    assert graph.nodes[1].inputs == (leaky,)
+
+
 def test_what_onnxruntime_cannot_load_is_refused(unsigned):
     b = unsigned
     model = b.model(b.conv(b.input(1, 5, 5, 5), b.weights(3, 4, 1, 1)))

@@ -7,7 +7,7 @@ import onnx
 from nibble.errors import InputError, UnsupportedError
 from nibble.graph.ir import Head, Host, IntegerGraph, Node
 from nibble.graph.lower import channels, concat, conv, elementwise, lookup, pool, resize
-from nibble.graph.lower.context import Context, LeaveToHostError
+from nibble.graph.lower.context import Context, LeaveToHostError, node_inputs
 from nibble.graph.lower.heads import find_head
 from nibble.graph.lower.host import host_node, host_runs
 from nibble.graph.lower.order import sort
@@ -23,12 +23,13 @@ def lower(model: onnx.ModelProto, where: Where) -> IntegerGraph:
     """Return the integer graph of `model`; `where` names the file in errors.
 
     Raises InputError for QDQ graphs, dynamic shapes and models without an integer operator, UnsupportedError for a
-    batch of more than one picture. Tensors keep their ONNX names; a table that ONNX hides inside an operator adds
-    a tensor of its own, named `<output>/...`.
+    batch of more than one picture and for constant outputs. Tensors keep their ONNX names; a table that ONNX hides
+    inside an operator adds a tensor of its own, named `<output>/...`.
     """
     prepared = prepare(model, where)
     context = Context(prepared, tensor_types(prepared, where))
     _refuse_batches(context, where)
+    _refuse_constant_outputs(context, where)
     heads = tuple(head for head in (find_head(context, out.name) for out in prepared.graph.output) if head)
     taken, hosts = _choose(context, heads)
     nodes = _nodes(context, taken, hosts, heads)
@@ -42,6 +43,12 @@ def _refuse_batches(context: Context, where: Where) -> None:
         shape = context.types[value.name].shape
         if len(shape) == 4 and shape[0] != 1:
             raise UnsupportedError(where, f"input {value.name!r} with a batch of {shape[0]}")
+
+
+def _refuse_constant_outputs(context: Context, where: Where) -> None:
+    for value in context.model.graph.output:
+        if value.name in context.constant_names:
+            raise UnsupportedError(where, f"output {value.name!r}, which does not depend on the input,")
 
 
 def _choose(context: Context, heads: tuple[Head, ...]) -> tuple[dict[int, Lowered], dict[int, str]]:
@@ -61,7 +68,7 @@ def _choose(context: Context, heads: tuple[Head, ...]) -> tuple[dict[int, Lowere
             todo += [name for node in outcome.nodes for name in node.inputs]
         else:
             hosts[index] = outcome
-            todo += [name for name in context.nodes[index].input if name not in context.constant_names]
+            todo += node_inputs(context.nodes[index]) - context.constant_names
     return taken, hosts
 
 
@@ -86,7 +93,7 @@ def _nodes(
     runs = host_runs(context, set(hosts), taken)
     group = {index: number for number, run in enumerate(runs) for index in run}
     for index, number in group.items():
-        for name in context.nodes[index].input:
+        for name in node_inputs(context.nodes[index]):
             if group.get(context.producers.get(name, -1), number) != number:
                 read.add(name)
     host = [host_node(context, run, read, (hosts[index] for index in run)) for run in runs]
