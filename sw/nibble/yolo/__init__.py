@@ -1,1 +1,1 @@
-"""nibble.yolo."""
+"""Between pictures and networks: letterbox, decoders, NMS, drawing. Decoding needs numpy alone."""
