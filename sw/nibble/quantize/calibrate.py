@@ -14,7 +14,8 @@ from nibble.errors import InputError
 from nibble.quantize.observer import Histogram
 from nibble.yolo.detections import Floats
 
-_REFUSALS = (state.Fail, state.InvalidArgument, state.InvalidGraph, state.NotImplemented, state.RuntimeException)
+REFUSALS = (state.Fail, state.InvalidArgument, state.InvalidGraph, state.NotImplemented, state.RuntimeException)
+"""What onnxruntime raises at a model that it cannot load or run."""
 
 
 def observe(
@@ -33,10 +34,15 @@ def observe(
         for values in inputs:
             for name, found in zip(tensors, opened.run(list(tensors), {feed: values}), strict=True):
                 _add(histograms[name], name, found, where)
-    except _REFUSALS as error:
-        reason = str(error).strip().split("\n", 1)[0]
-        raise InputError(where, f"a model that does not run ({reason})", "one that onnxruntime runs") from error
+    except REFUSALS as error:
+        raise does_not_run(where, error) from error
     return histograms
+
+
+def does_not_run(where: Path, error: Exception) -> InputError:
+    """Return what a refusal of onnxruntime means to the user."""
+    reason = str(error).strip().split("\n", 1)[0]
+    return InputError(where, f"a model that does not run ({reason})", "one that onnxruntime runs")
 
 
 def _add(histogram: Histogram, name: str, values: Floats, where: Path) -> None:

@@ -17,6 +17,8 @@ _FINEST = -60
 """Exponent of the narrowest bin."""
 _INDEX_BITS = 40
 """Bin numbers stay below 2**40, so a narrow range far from zero cannot overflow them."""
+_PIECE = 1 << 18
+"""Values looked at together, so that a large tensor needs no large copies."""
 
 Floats = npt.NDArray[np.float32]
 
@@ -48,8 +50,9 @@ class Histogram:
         if flat.size == 0:
             return
         self._cover(float(flat.min()), float(flat.max()))
-        index = np.floor(flat * np.float32(1 / self.width)).astype(np.int64) - self.first
-        self.counts += np.bincount(index, minlength=len(self.counts))
+        for start in range(0, flat.size, _PIECE):
+            bins = np.floor(flat[start : start + _PIECE] / np.float64(self.width)).astype(np.int64)
+            self.counts += np.bincount(bins - self.first, minlength=len(self.counts))
 
     def merge(self, other: Histogram) -> None:
         """Count everything that `other` has counted."""
@@ -63,7 +66,8 @@ class Histogram:
 
     def _cover(self, low: float, high: float) -> None:
         low, high = min(low, self.low), max(high, self.high)
-        exponent = max(self.exponent, math.frexp(max(abs(low), abs(high)))[1] - _INDEX_BITS)
+        magnitude = max(abs(low), abs(high))
+        exponent = max(self.exponent, math.frexp(magnitude)[1] - _INDEX_BITS if magnitude else _FINEST)
         while math.floor(math.ldexp(high, -exponent)) - math.floor(math.ldexp(low, -exponent)) >= BINS:
             exponent += 1
         first = math.floor(math.ldexp(low, -exponent))

@@ -21,7 +21,7 @@ def prepare(model: onnx.ModelProto, where: Path) -> onnx.ModelProto:
     """
     _check_float(model, where)
     prepared = _at_opset(model, where)
-    _lift_constants(prepared.graph)
+    _lift_constants(prepared.graph, where)
     _drop_identities(prepared.graph)
     _name_nodes(prepared.graph)
     return prepared
@@ -43,7 +43,7 @@ def _at_opset(model: onnx.ModelProto, where: Path) -> onnx.ModelProto:
     if version < OPSET:
         try:
             copy = version_converter.convert_version(copy, OPSET)
-        except (RuntimeError, ValueError) as error:
+        except (version_converter.ConvertError, RuntimeError, ValueError, IndexError) as error:
             reason = str(error).strip().split("\n", 1)[0]
             raise UnsupportedError(where, f"raising opset {version} to {OPSET} ({reason})") from error
     del copy.metadata_props[:]
@@ -52,16 +52,23 @@ def _at_opset(model: onnx.ModelProto, where: Path) -> onnx.ModelProto:
     return copy
 
 
-def _lift_constants(graph: onnx.GraphProto) -> None:
+def _lift_constants(graph: onnx.GraphProto, where: Path) -> None:
     kept = []
     for node in graph.node:
         value = next((a.t for a in node.attribute if a.name == "value"), None)
         if node.op_type == "Constant" and value is not None:
-            graph.initializer.append(numpy_helper.from_array(numpy_helper.to_array(value), node.output[0]))
+            graph.initializer.append(_named(value, node.output[0], where))
         else:
             kept.append(node)
     del graph.node[:]
     graph.node.extend(kept)
+
+
+def _named(value: onnx.TensorProto, name: str, where: Path) -> onnx.TensorProto:
+    try:
+        return numpy_helper.from_array(numpy_helper.to_array(value), name)
+    except (ValueError, TypeError) as error:
+        raise InputError(where, f"a broken constant {name!r} ({error})", "a tensor that fits its shape") from error
 
 
 def _drop_identities(graph: onnx.GraphProto) -> None:

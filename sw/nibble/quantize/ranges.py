@@ -80,9 +80,8 @@ def least_error(histogram: Histogram, function: Function = identity) -> Params:
     So where a LeakyReLU follows, negative codes count for little and the range leans to the positive side.
     """
     clipped_below, clipped_above = _clipping(histogram, function, "below"), _clipping(histogram, function, "above")
-    slope = (
-        function(histogram.centers + histogram.width / 2) - function(histogram.centers - histogram.width / 2)
-    ) / histogram.width
+    ahead, behind = histogram.centers + histogram.width / 2, histogram.centers - histogram.width / 2
+    slope = (function(ahead) - function(behind)) / histogram.width
     rounding = float((histogram.counts * slope**2).sum()) / 12
     widest = params_of(histogram.low, histogram.high).scale
     zero_points = np.arange(LEVELS + 1)
@@ -97,10 +96,9 @@ def least_error(histogram: Histogram, function: Function = identity) -> Params:
 def _clipping(histogram: Histogram, function: Function, side: Literal["below", "above"]) -> Function:
     """Return the squared error, summed over the histogram, of clipping at a bound below or above."""
     outer = min(histogram.low, 0.0) if side == "below" else max(histogram.high, 0.0)
-    bounds = np.linspace(outer, 0, _CANDIDATES)
+    bounds = np.sort(np.linspace(outer, 0, _CANDIDATES))
     wanted, errors = function(histogram.centers), np.empty(_CANDIDATES)
     for index, (bound, got) in enumerate(zip(bounds, function(bounds), strict=True)):
         outside = histogram.centers < bound if side == "below" else histogram.centers > bound
         errors[index] = (histogram.counts[outside] * (wanted[outside] - got) ** 2).sum()
-    order = np.argsort(bounds)
-    return lambda at: np.interp(at, bounds[order], errors[order])
+    return lambda at: np.interp(at, bounds, errors)

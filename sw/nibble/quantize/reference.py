@@ -14,10 +14,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import onnx
+import onnxruntime
 from onnxruntime import quantization
 
 from nibble.errors import UnsupportedError
+from nibble.quantize.calibrate import REFUSALS, does_not_run
 from nibble.yolo.detections import Floats
+
+_WARNING, _FATAL = 2, 4
+"""Severities of onnxruntime's log: its default, and only what ends the process."""
 
 
 class _Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
@@ -48,7 +53,9 @@ def quantize_reference(
                 per_channel=per_channel,
                 calibrate_method=quantization.CalibrationMethod.MinMax,
             )
-        except (ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
+        except REFUSALS as error:
+            raise does_not_run(where, error) from error
+        except (ValueError, RuntimeError, LookupError, TypeError, AttributeError) as error:
             raise UnsupportedError(where, f"onnxruntime's static quantizer on this model ({error})") from error
         quantized = onnx.load(target)
     del quantized.metadata_props[:]
@@ -58,9 +65,11 @@ def quantize_reference(
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the quantizer's advice off the terminal."""
+    """Keep the advice of the quantizer and of its sessions off the terminal."""
     logging.disable(logging.WARNING)
+    onnxruntime.set_default_logger_severity(_FATAL)
     try:
         yield
     finally:
+        onnxruntime.set_default_logger_severity(_WARNING)
         logging.disable(logging.NOTSET)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 INT8_LIMIT = 127
 """Symmetric: -128 is never used, as two multiplications per DSP need."""
-_BIAS_LIMIT = 2.0**24
+_BIAS_LIMIT = 2.0**23
 _SMALLEST_SCALE = 2.0**-60
 
 Floats = npt.NDArray[np.float32]
@@ -26,7 +26,7 @@ class Weights:
 def quantize_weights(weight: Floats, bias: Floats | None, input_scale: float, per_channel: bool) -> Weights:
     """Return symmetric int8 weights, value = code * scale, the largest magnitude on code 127.
 
-    A channel whose weights are so small beside its `bias` that the bias would need more than 24 bits in steps of
+    A channel whose weights are so small beside its `bias` that the bias would need more than 23 bits in steps of
     `input_scale * scale` gets a larger scale.
     """
     channels = weight.reshape(len(weight), -1)
