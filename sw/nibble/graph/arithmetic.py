@@ -18,7 +18,7 @@ AccArray = npt.NDArray[np.signedinteger[Any]]
 
 MANTISSA_BITS = 24
 ACCUMULATOR_LIMIT = 2**24 - 1
-"""Accumulators are clamped to this magnitude before they are scaled; see `clamp_is_exact`."""
+"""Accumulators are clamped to this magnitude before they are scaled."""
 SMALLEST_FREE_SCALE = 2.0**-15
 """From this scale on, every clamped accumulator saturates an 8-bit result anyway."""
 
@@ -28,11 +28,6 @@ def mantissa_and_shift(scale: Float32Array) -> tuple[Int64Array, Int64Array]:
     fraction, exponent = np.frexp(scale.astype(np.float64))
     mantissa = np.ldexp(fraction, MANTISSA_BITS).astype(np.int64)
     return np.asarray(mantissa), np.asarray(MANTISSA_BITS - exponent.astype(np.int64))
-
-
-def clamp_is_exact(scale: Float32Array, reach: Int64Array) -> npt.NDArray[np.bool_]:
-    """Tell where clamping accumulators of magnitude up to `reach` to 24 bits cannot change an 8-bit result."""
-    return np.asarray((scale >= SMALLEST_FREE_SCALE) | (reach <= ACCUMULATOR_LIMIT))
 
 
 def shift_half_even(value: Int64Array, shift: Int64Array) -> Int64Array:
@@ -54,7 +49,8 @@ def round_to_24_bits(value: Int64Array) -> Int64Array:
 def requantize(acc: AccArray, scale: Float32Array, zero: int, low: int, high: int) -> Int64Array:
     """Return the codes of int32 accumulators, in integers only, as the hardware computes them.
 
-    `scale` is positive and broadcasts against `acc`. Equal to `requantize_float` wherever `clamp_is_exact` holds.
+    `scale` is positive and broadcasts against `acc`. Equal to `requantize_float` for 8-bit
+    codes where the scale is at least SMALLEST_FREE_SCALE or |acc| at most ACCUMULATOR_LIMIT.
     """
     mantissa, shift = mantissa_and_shift(scale)
     wide = acc.astype(np.int64)
