@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from onnx import helper
 
 from nibble.config import DpuConfig
-from nibble.graph import ir
+from nibble.graph import ir, reference
 
 MAX_CHANNELS = 56
 MAX_SIDE = 24
@@ -299,3 +299,33 @@ def sizes(draw: Any) -> DpuConfig:
         bus_bytes=8,
         queue_depth=8,
     )
+
+
+def chain(
+    shape: tuple[int, ...], *nodes: tuple[type[ir.Node], dict[str, Any]], dtype: str = "uint8"
+) -> ir.IntegerGraph:
+    """A graph of `nodes` one after the other: t0 is the input, t1, t2, ... what they make; the last is the output.
+
+    Sizes come from the reference.
+    """
+    tensors = {"t0": ir.Tensor("t0", shape, dtype)}
+    made: list[ir.Node] = []
+    value = np.zeros(shape, dtype)
+    for index, (kind, fields) in enumerate(nodes):
+        raw = kind is ir.Conv and fields.get("requantize") is None
+        name = f"t{index + 1}"
+        tensors[name] = ir.Tensor(name, (), "int32" if raw else fields.pop("dtype", dtype))
+        made.append(kind(name=f"n{index}", inputs=(f"t{index}",), outputs=(name,), **fields))
+        graph = ir.IntegerGraph(b"", tuple(made), tensors, ("t0",), (name,))
+        (value,) = reference.run_node(graph, made[-1], [value])
+        tensors[name] = ir.Tensor(name, value.shape, tensors[name].dtype)
+    names = list(tensors)
+    return ir.IntegerGraph(source_naming(names[1:]), tuple(made), tensors, ("t0",), (names[-1],))
+
+
+def conv(outputs: int, inputs: int, kernel: int = 1, **fields: Any) -> tuple[type[ir.Node], dict[str, Any]]:
+    """A convolution for `chain`, with seeded weights, scale 2**-8 and zero point 3."""
+    weights = np.random.default_rng(outputs).integers(-127, 128, (outputs, inputs, kernel, kernel)).astype(np.int8)
+    requantize = ir.Requantize(np.full(outputs, 2.0**-8, np.float32), 3, 0, 255)
+    plain = {"weights": weights, "bias": np.zeros(outputs, np.int32), "x_zero": 5, "requantize": requantize}
+    return ir.Conv, plain | fields

@@ -13,9 +13,10 @@ from nibble.graph import ir, reference
 from nibble.graph.feeds import random_feeds
 from nibble.simulate.cppsim import Cppsim, Schedule
 from nibble.simulate.execute import Execution
+from nibble.targets.dpu import isa
 from nibble.targets.dpu.compiler import compile_graph
 from nibble.targets.dpu.memory import Memory
-from nibble.targets.dpu.program import Program
+from nibble.targets.dpu.program import DpuSegment, Program
 
 BOARD = load_board("pynq-z2")
 OTHER_SCHEDULES: tuple[Schedule, ...] = ("concurrent", "loads-first", "loads-last")
@@ -65,3 +66,16 @@ def assert_exact(graph: ir.IntegerGraph, dpu: DpuConfig) -> Program:
         for name in graph.outputs:
             assert_equal(name, results[name], expected[name], schedule)
     return program
+
+
+def instructions(program: Program) -> list[list[isa.Instruction]]:
+    """The instructions of each DPU segment, END included."""
+    runs = []
+    for segment in program.manifest.segments:
+        if isinstance(segment, DpuSegment):
+            at, run = segment.start - program.manifest.image_address, list[isa.Instruction]()
+            while not run or not isinstance(run[-1], isa.End):
+                run.append(isa.decode(program.image[at : at + isa.INSTRUCTION_BYTES]))
+                at += isa.INSTRUCTION_BYTES
+            runs.append(run)
+    return runs
