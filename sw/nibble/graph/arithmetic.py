@@ -49,8 +49,8 @@ def round_to_24_bits(value: Int64Array) -> Int64Array:
 def requantize(acc: AccArray, scale: Float32Array, zero: int, low: int, high: int) -> Int64Array:
     """Return the codes of int32 accumulators, in integers only, as the hardware computes them.
 
-    `scale` is positive and broadcasts against `acc`. Equal to `requantize_float` for 8-bit
-    codes where the scale is at least SMALLEST_FREE_SCALE or |acc| at most ACCUMULATOR_LIMIT.
+    `scale` is positive and broadcasts against `acc`. Equal to `requantize_float` for 8-bit codes where the scale is
+    at least SMALLEST_FREE_SCALE or |acc| at most ACCUMULATOR_LIMIT.
     """
     mantissa, shift = mantissa_and_shift(scale)
     wide = acc.astype(np.int64)
