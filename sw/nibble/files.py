@@ -11,12 +11,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from nibble.errors import InputError
+
 
 @contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
-    """Give a temporary path beside `target` that is renamed onto it when the block succeeds, removed when it fails."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=target.suffix, dir=target.parent)
+    """Give a temporary path beside `target` that is renamed onto it when the block succeeds, removed when it fails.
+
+    Raises InputError when nothing can be written there.
+    """
+    if target.is_dir():
+        raise InputError(target, "a folder", "the name of a file to write")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=target.suffix, dir=target.parent)
+    except OSError as error:
+        raise InputError(target, error.strerror or "an unwritable folder", "a folder to write to") from error
     os.close(handle)
     temporary = Path(name)
     try:
