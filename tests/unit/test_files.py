@@ -8,12 +8,17 @@ from nibble.errors import InputError
 from nibble.files import atomic_path, sha256, write_bytes, write_json
 
 
+def _write_half(target: Path) -> None:
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(b"half")
+        raise RuntimeError("half-way")
+
+
 def test_a_failing_block_leaves_the_old_content_and_no_temporary_file(tmp_path: Path) -> None:
     target = tmp_path / "out.bin"
     target.write_bytes(b"old")
-    with pytest.raises(RuntimeError, match="half-way"), atomic_path(target) as temporary:
-        temporary.write_bytes(b"half")
-        raise RuntimeError("half-way")
+    with pytest.raises(RuntimeError, match="half-way"):
+        _write_half(target)
     assert [path.name for path in tmp_path.iterdir()] == ["out.bin"]
     assert target.read_bytes() == b"old"
 
