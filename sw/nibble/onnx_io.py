@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from os import PathLike
 from pathlib import Path
 
 import onnx
@@ -14,6 +15,8 @@ from nibble import files
 from nibble.errors import InputError
 from nibble.yolo.spec import METADATA_KEY, Decoder
 
+Where = str | PathLike[str]
+
 MICROSOFT = "com.microsoft"
 POSITIVE = ("strides", "dilations", "kernel_shape")
 ALL_INPUTS = {"QLinearLeakyRelu": 5, "QLinearSigmoid": 5}
@@ -22,9 +25,11 @@ ALL_INPUTS = {"QLinearLeakyRelu": 5, "QLinearSigmoid": 5}
 
 def load_model(path: Path) -> onnx.ModelProto:
     """Read and check an ONNX file, external data included; raises InputError naming the file and what is wrong."""
-    model = _parse(path)
-    if not model.graph.node:
-        raise InputError(path, "no graph", "an ONNX model")
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(path, error.strerror or "an unreadable file", "an ONNX model") from error
+    model = _parse(content, path)
     _load_external_data(model, path)
     try:
         onnx.checker.check_model(model)
@@ -33,6 +38,15 @@ def load_model(path: Path) -> onnx.ModelProto:
     except (onnx.checker.ValidationError, ValueError, TypeError, KeyError, RuntimeError) as error:
         raise InputError(path, f"an invalid model ({_first_line(error)})", "a valid ONNX model") from error
     _check_nodes(model, path)
+    return model
+
+
+def parse_model(content: bytes, where: Where) -> onnx.ModelProto:
+    """Parse a model that holds all of its data; raises InputError naming `where` and what is wrong."""
+    model = _parse(content, where)
+    if any(tensor.external_data for tensor in model.graph.initializer):
+        raise InputError(where, "external data", "a model that holds all of its data")
+    _check_nodes(model, where)
     return model
 
 
@@ -69,15 +83,15 @@ def write_decoder(model: onnx.ModelProto, decoder: Decoder) -> None:
     model.metadata_props.extend([*kept, onnx.StringStringEntryProto(key=METADATA_KEY, value=decoder.to_json())])
 
 
-def _parse(path: Path) -> onnx.ModelProto:
+def _parse(content: bytes, where: Where) -> onnx.ModelProto:
+    model = onnx.ModelProto()
     try:
-        model = onnx.ModelProto()
-        model.ParseFromString(path.read_bytes())
-        return model
-    except OSError as error:
-        raise InputError(path, error.strerror or "an unreadable file", "an ONNX model") from error
+        model.ParseFromString(content)
     except (DecodeError, UnicodeDecodeError) as error:
-        raise InputError(path, "bytes that are no ONNX model", "an ONNX model") from error
+        raise InputError(where, "bytes that are no ONNX model", "an ONNX model") from error
+    if not model.graph.node:
+        raise InputError(where, "no graph", "an ONNX model")
+    return model
 
 
 def _load_external_data(model: onnx.ModelProto, path: Path) -> None:
@@ -89,17 +103,17 @@ def _load_external_data(model: onnx.ModelProto, path: Path) -> None:
         ) from error
 
 
-def _check_nodes(model: onnx.ModelProto, path: Path) -> None:
+def _check_nodes(model: onnx.ModelProto, where: Where) -> None:
     """Refuse what the checker lets pass and onnxruntime dies of, taking the process with it."""
     for node in model.graph.node:
         for attribute in node.attribute:
             if attribute.name in POSITIVE and min(attribute.ints, default=1) <= 0:
                 found = f"{node.op_type} {node.name!r} with {attribute.name} {list(attribute.ints)}"
-                raise InputError(path, found, "numbers above zero")
+                raise InputError(where, found, "numbers above zero")
         required = _contributed().get(node.op_type, 0) if node.domain == MICROSOFT else 0
         if len(node.input) < required:
             found = f"{node.op_type} {node.name!r} with {len(node.input)} inputs"
-            raise InputError(path, found, f"{required}")
+            raise InputError(where, found, f"{required}")
 
 
 @cache

@@ -11,9 +11,10 @@ import numpy as np
 import onnx
 
 from nibble import ort
+from nibble.errors import CheckFailedError
 from nibble.graph.feeds import Feeds, picture_reader, random_feeds
 from nibble.graph.lower.prepare import tensor_types
-from nibble.simulate.execute import Array, Core, Execution, as_floats
+from nibble.simulate.execute import Array, Core, Execution, as_floats, open_session, run_session
 from nibble.targets.dpu.program import Program
 
 
@@ -56,11 +57,11 @@ def frames_of(program: Program, where: Path, pictures: Sequence[Path]) -> list[F
 def simulate(program: Program, core: Core, frames: Iterable[Feeds]) -> Simulation:
     """Run each of `frames` on `core` twice: timed, then layer by layer against onnxruntime."""
     checked = [name for layer in program.manifest.layers for name in layer.tensors]
-    golden = ort.session(ort.with_outputs(onnx.load_model_from_string(program.golden), checked))
+    golden = open_session(ort.with_outputs(onnx.load_model_from_string(program.golden), checked), "golden.onnx")
     execution = Execution(program, core)
     simulation = Simulation()
     for feeds in frames:
-        _run_frame(simulation, execution, feeds, ort.run(golden, feeds))
+        _run_frame(simulation, execution, feeds, run_session(golden, feeds, "golden.onnx"))
     return simulation
 
 
@@ -71,4 +72,8 @@ def _run_frame(simulation: Simulation, execution: Execution, feeds: Feeds, expec
     simulation.frames += 1
     for name, output in outputs.items():
         simulation.compare(name, as_floats(output), expected[name])
+    before = simulation.tensors_compared
     execution.run(feeds, lambda name, value: simulation.compare(name, value, expected[name]))
+    layers = execution.program.manifest.layers
+    if simulation.tensors_compared - before != sum(len(layer.tensors) for layer in layers):
+        raise CheckFailedError("the program ended before its last layer")

@@ -8,8 +8,12 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import onnx
+import onnxruntime
 
 from nibble import ort
+from nibble.errors import InputError, NibbleError
+from nibble.graph.lower.prepare import ORT_ERRORS
 from nibble.targets.dpu.memory import Memory, gather, scatter
 from nibble.targets.dpu.program import DpuSegment, HeadMap, HostSegment, Layer, Program
 from nibble.yolo.decode import RawHead
@@ -35,20 +39,26 @@ class Execution:
     def __init__(self, program: Program, core: Core) -> None:
         self.program, self.core = program, core
         manifest = program.manifest
-        self.memory: Memory = np.zeros(manifest.memory_bytes, np.uint8)
+        try:
+            self.memory: Memory = np.zeros(manifest.memory_bytes, np.uint8)
+        except MemoryError as error:
+            raise NibbleError(
+                f"the program needs {manifest.memory_bytes} bytes of DDR: too many to simulate"
+            ) from error
         image = np.frombuffer(program.image, np.uint8)
         self.memory[manifest.image_address : manifest.image_address + image.size] = image
 
     @cached_property
     def _host(self) -> dict[str, Any]:
         segments = [s for s in self.program.manifest.segments if isinstance(s, HostSegment)]
-        return {segment.member: ort.session(self.program.members[segment.member]) for segment in segments}
+        members = self.program.members
+        return {segment.member: open_session(members[segment.member], segment.member) for segment in segments}
 
     def run(self, feeds: Mapping[str, Array], observe: Observer | None = None) -> dict[str, Array | RawHead]:
         """Run one frame: `feeds` are the graph's inputs; return its outputs, those behind a head as raw integers."""
         values: dict[str, Array] = dict(feeds)
         for name in feeds.keys() & self.program.manifest.tensors.keys():
-            scatter(self.memory, self.program.manifest.tensors[name], feeds[name])
+            self._write(name, feeds[name])
         for segment in self.program.manifest.segments:
             if isinstance(segment, HostSegment):
                 self._run_host(segment, values)
@@ -60,11 +70,17 @@ class Execution:
 
     def _run_host(self, segment: HostSegment, values: dict[str, Array]) -> None:
         feeds = {name: self._value(name, values) for name in segment.inputs}
-        for name, value in ort.run(self._host[segment.member], feeds).items():
+        for name, value in run_session(self._host[segment.member], feeds, segment.member).items():
             if name in self.program.manifest.tensors:
-                scatter(self.memory, self.program.manifest.tensors[name], value)
+                self._write(name, value)
             else:
                 values[name] = value
+
+    def _write(self, name: str, value: Array) -> None:
+        tensor = self.program.manifest.tensors[name]
+        if (value.shape, value.dtype) != (tensor.shape, np.dtype(tensor.dtype)):
+            raise InputError(f"tensor {name}", f"{value.dtype} {value.shape}", f"{tensor.dtype} {tensor.shape}")
+        scatter(self.memory, tensor, value)
 
     def _run_dpu(self, segment: DpuSegment, observe: Observer | None) -> None:
         stops = {layer.end: self._reporter(layer, observe) for layer in segment.layers} if observe else {}
@@ -91,3 +107,25 @@ class Execution:
 def as_floats(output: Array | RawHead) -> Array:
     """Return an output as onnxruntime gives it: raw heads dequantized in float32."""
     return output.dequantize() if isinstance(output, RawHead) else output
+
+
+def open_session(model: onnx.ModelProto | bytes, where: str) -> onnxruntime.InferenceSession:
+    """Open a model of a program; raises InputError naming `where` when onnxruntime cannot."""
+    try:
+        return ort.session(model)
+    except ORT_ERRORS as error:
+        raise _refused(error, where) from error
+
+
+def run_session(opened: onnxruntime.InferenceSession, feeds: Mapping[str, Array], where: str) -> dict[str, Array]:
+    """Run a model of a program; raises InputError naming `where` when onnxruntime cannot."""
+    try:
+        return ort.run(opened, feeds)
+    except ORT_ERRORS as error:
+        raise _refused(error, where) from error
+
+
+def _refused(error: Exception, where: str) -> InputError:
+    return InputError(
+        where, f"a model that onnxruntime cannot run ({' '.join(str(error).split())})", "one that it runs"
+    )

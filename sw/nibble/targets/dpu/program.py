@@ -21,15 +21,19 @@ from pydantic import Field
 from nibble.config import Board, DpuConfig
 from nibble.errors import InputError
 from nibble.files import write_bytes
-from nibble.targets.dpu import isa
+from nibble.targets.dpu import consistency, isa
 
 FORMAT: Literal["nibble-dpu-program"] = "nibble-dpu-program"
 VERSION: Literal[1] = 1
-_MAX_MEMBER = 1 << 30
+_MAX_BYTES = 1 << 30
 _EXPECTED = f"a DPU program of version {VERSION}, as `nibble compile` writes it"
 
 Address = Annotated[int, Field(ge=0, lt=1 << 32)]
 Count = Annotated[int, Field(ge=0, lt=1 << 32)]
+Extent = Annotated[int, Field(ge=1, lt=1 << 32)]
+Work = Annotated[int, Field(ge=0, lt=1 << 63)]
+Float32 = Annotated[float, Field(ge=-isa.FLOAT32_MAX, le=isa.FLOAT32_MAX)]
+Word = Annotated[int, Field(ge=-(1 << 31), lt=1 << 31)]
 
 
 class _Record(pydantic.BaseModel):
@@ -44,13 +48,13 @@ class TensorMap(_Record):
     """
 
     dtype: Literal["uint8", "int8", "int32"]
-    shape: tuple[Count, Count, Count, Count]
+    shape: tuple[Literal[1], Extent, Extent, Extent]
     addresses: tuple[Address, ...]
     doubled: tuple[bool, ...]
     planes: tuple[Count, ...]
     lanes: tuple[Count, ...]
-    pixel_bytes: Count
-    offset: int
+    pixel_bytes: Extent
+    offset: Literal[0, 128]
 
 
 class Layer(_Record):
@@ -61,8 +65,8 @@ class Layer(_Record):
     sources: tuple[str, ...]
     end: Address
     tensors: tuple[str, ...]
-    macs: int
-    predicted_cycles: int
+    macs: Work
+    predicted_cycles: Work
 
 
 class DpuSegment(_Record):
@@ -89,9 +93,9 @@ class HeadMap(_Record):
 
     name: str
     tensor: str
-    scale: tuple[float, ...]
-    bias: tuple[float, ...]
-    zero: int
+    scale: Annotated[tuple[Float32, ...], Field(min_length=1)]
+    bias: Annotated[tuple[Float32, ...], Field(min_length=1)]
+    zero: Word
 
 
 class Manifest(_Record):
@@ -99,7 +103,7 @@ class Manifest(_Record):
 
     format: Literal["nibble-dpu-program"] = FORMAT
     version: Literal[1] = VERSION
-    isa_version: int
+    isa_version: Count
     board: Board
     dpu: DpuConfig
     hardware_hash: Count
@@ -107,11 +111,11 @@ class Manifest(_Record):
     image_address: Address
     instructions: Count
     tensors: dict[str, TensorMap]
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
+    inputs: Annotated[tuple[str, ...], Field(min_length=1)]
+    outputs: Annotated[tuple[str, ...], Field(min_length=1)]
     heads: tuple[HeadMap, ...]
     segments: tuple[Annotated[DpuSegment | HostSegment, Field(discriminator="kind")], ...]
-    predicted_cycles: int
+    predicted_cycles: Work
     metadata: dict[str, str]
     sha256: dict[str, str]
 
@@ -165,17 +169,19 @@ def load_program(path: Path) -> Program:
         raise InputError(path, f"a damaged or different file ({error})", _EXPECTED) from error
     manifest = _manifest(members.pop("manifest.json", None), path)
     for name, digest in manifest.sha256.items():
-        if _digest(members.get(name, b"")) != digest:
+        if name not in members:
+            raise InputError(path, f"an archive without {name}", _EXPECTED)
+        if _digest(members[name]) != digest:
             raise InputError(path, f"{name} with another SHA-256 than its manifest says", "an undamaged program")
     program = Program(manifest, members)
-    _check(program, path)
+    consistency.check(program, path)
     return program
 
 
 def _members(content: bytes) -> dict[str, bytes]:
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        if any(entry.file_size > _MAX_MEMBER for entry in archive.infolist()):
-            raise ValueError(f"a member of more than {_MAX_MEMBER} bytes")
+        if sum(entry.file_size for entry in archive.infolist()) > _MAX_BYTES:
+            raise ValueError(f"more than {_MAX_BYTES} bytes unpacked")
         return {name: archive.read(name) for name in archive.namelist()}
 
 
@@ -189,51 +195,6 @@ def _manifest(content: bytes | None, path: Path) -> Manifest:
         key = ".".join(str(part) for part in first["loc"]) or "manifest.json"
         found = str(first["input"])[:40].replace("\n", " ")
         raise InputError(path, f"{key} = {found}", f"{_EXPECTED} ({first['msg']})") from error
-
-
-def _check(program: Program, path: Path) -> None:
-    manifest = program.manifest
-    hosts = [segment.member for segment in manifest.segments if isinstance(segment, HostSegment)]
-    missing = {"image.bin", "golden.onnx", *hosts} - manifest.sha256.keys()
-    if missing:
-        raise InputError(path, f"a manifest without {min(missing)}", _EXPECTED)
-    if manifest.isa_version != isa.VERSION:
-        raise InputError(
-            path, f"instruction set version {manifest.isa_version}", f"version {isa.VERSION}: compile again"
-        )
-    if manifest.hardware_hash != manifest.dpu.hash:
-        raise InputError(path, f"hardware hash {manifest.hardware_hash:#010x}", f"{manifest.dpu.hash:#010x}")
-    if manifest.image_address + len(program.image) > manifest.memory_bytes:
-        raise InputError(path, f"an image that ends after byte {manifest.memory_bytes}", "one inside the memory map")
-    named = {*manifest.inputs, *manifest.outputs, *(head.name for head in manifest.heads)}
-    known = (
-        manifest.tensors.keys()
-        | named
-        | {n for s in manifest.segments if isinstance(s, HostSegment) for n in s.outputs}
-    )
-    for segment in manifest.segments:
-        used = segment.inputs if isinstance(segment, HostSegment) else [t for la in segment.layers for t in la.tensors]
-        if unknown := set(used) - known:
-            raise InputError(path, f"unknown tensor {min(unknown)!r}", "tensors of the memory map")
-    for name, tensor in manifest.tensors.items():
-        _check_tensor(tensor, manifest.memory_bytes, name, path)
-
-
-def _check_tensor(tensor: TensorMap, memory_bytes: int, name: str, path: Path) -> None:
-    _, channels, rows, cols = tensor.shape
-    lanes_bytes = 4 if tensor.dtype == "int32" else 1
-    consistent = (
-        len(tensor.planes) == len(tensor.lanes) == channels
-        and len(tensor.doubled) == len(tensor.addresses)
-        and all(plane < len(tensor.addresses) for plane in tensor.planes)
-        and all((lane + 1) * lanes_bytes <= tensor.pixel_bytes for lane in tensor.lanes)
-        and all(
-            address + (rows >> double) * (cols >> double) * tensor.pixel_bytes <= memory_bytes
-            for address, double in zip(tensor.addresses, tensor.doubled, strict=False)
-        )
-    )
-    if not consistent:
-        raise InputError(path, f"tensor {name!r} outside of the memory map", "a consistent memory map")
 
 
 def _digest(content: bytes) -> str:
