@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from nibble.graph.ir import Channels, Concat, Head, IntegerGraph, Lookup, Tensor
+from nibble.graph.ir import Channels, Concat, Head, Host, IntegerGraph, Lookup, Tensor
 from nibble.graph.passes import ComposeChannels, DropIdentities, LeaveUnprovenToHost, MergeLookups, RemoveDead, optimize
 from nibble.graph.reference import run
 
@@ -112,3 +112,9 @@ def test_two_reversals_vanish():
     assert len(after.nodes) == 1
     assert np.array_equal(after.nodes[0].values, HALVED)
     assert same_outputs(graph, after)
+
+
+def test_copies_that_the_host_reads_stay_since_its_model_names_them():
+    host = Host(name="h", inputs=("copy",), outputs=("h",), model=b"reads copy", reason="test")
+    before = graph_of(table("x", "copy", IDENTITY), host, outputs=("h",))
+    assert names(optimize(before)) == ["copy", "h"]
