@@ -427,6 +427,22 @@ def test_what_onnxruntime_cannot_load_is_refused(unsigned):
         lower(model, "m.onnx")
 
 
+def test_a_wrongly_declared_output_is_refused(unsigned):
+    model = unsigned.model(unsigned.leaky(unsigned.input(1, 4, 5, 5)))
+    model.graph.output[0].type.tensor_type.elem_type = TensorProto.INT16
+    with pytest.raises(
+        InputError, match=r"^m.onnx: found a model that onnxruntime cannot load \(.*int16.*\), expected one"
+    ):
+        lower(model, "m.onnx")
+
+
+def test_wrongly_declared_shapes_are_not_trusted(unsigned):
+    model = unsigned.model(unsigned.leaky(unsigned.input(1, 4, 5, 5)))
+    declared = helper.make_tensor_value_info(model.graph.output[0].name, TensorProto.UINT8, (1, 4, 7, 7))
+    model.graph.output[0].CopyFrom(declared)
+    assert checked(model).tensors[declared.name].shape == (1, 4, 5, 5)
+
+
 def test_sequences_are_refused(unsigned):
     b = unsigned
     model = b.model(b.node("SequenceConstruct", b.leaky(b.input(1, 4, 5, 5))))

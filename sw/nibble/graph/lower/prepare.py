@@ -57,7 +57,7 @@ def tensor_types(model: onnx.ModelProto, where: Where) -> dict[str, Tensor]:
         if value.shape is not None and all(isinstance(size, int) and size >= 0 for size in value.shape):
             found[value.name] = _tensor(value.name, tuple(value.shape), _dtype_name(value, where), where)
     missing = [name for name in names if name not in found]
-    results = _run_on_zeros(ort.with_outputs(bare, missing), found, where)
+    results = _run_on_zeros(ort.with_outputs(model, missing), found, where)
     return found | {name: _tensor(name, np.shape(results[name]), str(results[name].dtype), where) for name in missing}
 
 
