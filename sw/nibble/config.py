@@ -19,11 +19,11 @@ _ENTRY_ADDRESSES = 1 << 12
 """Parameter and accumulator addresses are 12 bits."""
 _TABLE_ADDRESSES = 1 << 4
 
-Positive = Annotated[int, Field(ge=1)]
+Positive = Annotated[int, Field(ge=1, lt=1 << 48)]
 
 
 class _Config(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     name: str
     """The file's name without its ending."""

@@ -121,10 +121,11 @@ def _check_written(names: Iterable[str], tensors: Mapping[str, TensorMap], where
 def _check_heads(manifest: Manifest, where: Where) -> None:
     for head in manifest.heads:
         channels = manifest.tensors[head.tensor].shape[1]
-        counts = {len(head.scale), len(head.bias)}
-        if not counts <= {1, channels} or min(head.scale) <= 0:
-            expected = f"positive scales and biases, one or {channels} of each"
-            raise InputError(where, f"head {head.name!r} with {len(head.scale)} and {len(head.bias)}", expected)
+        if not {len(head.scale), len(head.bias)} <= {1, channels}:
+            found = f"head {head.name!r} with {len(head.scale)} scales and {len(head.bias)} biases"
+            raise InputError(where, found, f"one or {channels} of each")
+        if min(head.scale) <= 0:
+            raise InputError(where, f"head {head.name!r} with scale {min(head.scale)}", "positive scales")
 
 
 def _check_models(program: Program, where: Where) -> None:
