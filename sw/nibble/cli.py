@@ -23,23 +23,27 @@ COMMANDS = (
     "demo",
 )
 
-app = typer.Typer(
-    name="nibble", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__
-)
+HELP = """From a YOLO checkpoint to a proven INT8/INT4 FPGA accelerator.
+
+Exit codes: 0 done, 1 the check failed, 2 bad input (said in one line; --debug shows where).
+"""
 
 
-def _register() -> None:
+def _app() -> typer.Typer:
+    app = typer.Typer(
+        name="nibble", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=HELP
+    )
     for name in COMMANDS:
         import_module(f"nibble.commands.{name}").register(app)
+    return app
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; exit 0 done, 1 the check failed, 2 bad input."""
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
-    _register()
     try:
-        sys.exit(app([a for a in arguments if a != "--debug"], standalone_mode=False) or 0)
+        sys.exit(_app()([a for a in arguments if a != "--debug"], standalone_mode=False) or 0)
     except NibbleError as error:
         _fail(str(error), error.exit_code, debug)
     except TyperException as error:
