@@ -57,5 +57,6 @@ def main(arguments: list[str] | None = None) -> None:
 def _fail(message: str, code: int, debug: bool) -> None:
     if debug:
         raise
-    print("nibble: " + " ".join(message.split()), file=sys.stderr)
+    if message:
+        print("nibble: " + " ".join(message.split()), file=sys.stderr)
     sys.exit(code)
