@@ -149,7 +149,7 @@ def _check_ports(model: onnx.ModelProto, inputs: Iterable[str], outputs: Iterabl
     given = {value.name for value in model.graph.output}
     for what, found, expected in (("inputs", taken, set(inputs)), ("outputs", given, set(outputs))):
         if found != expected:
-            names = [", ".join(sorted(names)) or "none" for names in (found, expected)]
+            names = [", ".join(sorted(map(str, names))) or "none" for names in (found, expected)]
             raise InputError(where, f"{what} {names[0]}", f"{names[1]}, as the manifest says")
     for value in model.graph.input:
         sizes = [dim.dim_value for dim in value.type.tensor_type.shape.dim]

@@ -106,3 +106,21 @@ def edited(edit: Edit) -> bytes:
     edit(manifest, members)
     manifest["sha256"] |= {name: hashlib.sha256(members[name]).hexdigest() for name in members}
     return packed(manifest, members)
+
+
+def put(value: Any, *keys: str | int) -> Edit:
+    """An edit that puts `value` at a place of the manifest."""
+
+    def edit(manifest: dict[str, Any], members: dict[str, bytes]) -> None:
+        *path, last = keys
+        at: Any = manifest
+        for key in path:
+            at = at[key]
+        at[last] = value
+
+    return edit
+
+
+def member(name: str, content: bytes) -> Edit:
+    """An edit that replaces a member."""
+    return lambda manifest, members: members.update({name: content})

@@ -6,10 +6,9 @@ import re
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
-from dpu_models import Edit, edited, packed, program_bytes, unpacked
+from dpu_models import Edit, edited, member, packed, program_bytes, put, unpacked
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -99,23 +98,6 @@ def test_any_damage_is_bad_input(tmp_path_factory: pytest.TempPathFactory, data:
     path.write_bytes(content)
     with suppress(InputError):
         load_program(path)
-
-
-def put(value: Any, *keys: str | int) -> Edit:
-    """An edit that puts `value` at a place of the manifest."""
-
-    def edit(manifest: dict[str, Any], members: dict[str, bytes]) -> None:
-        *path, last = keys
-        at: Any = manifest
-        for key in path:
-            at = at[key]
-        at[last] = value
-
-    return edit
-
-
-def member(name: str, content: bytes) -> Edit:
-    return lambda manifest, members: members.update({name: content})
 
 
 Q, SECOND, HEAD = ("tensors", "q"), ("tensors", "second"), ("heads", 0)
