@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from nibble.errors import InputError
 from nibble.yolo.detections import Floats
 from nibble.yolo.letterbox import letterbox, read_picture, to_input
 from nibble.yolo.spec import Preprocess
+
+
+class Inputs(Protocol):
+    """Inputs of a network, float32 [1, 3, H, W], whose number is known."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Floats]: ...
 
 
 def choose_pictures(folder: Path, images: int, seed: int) -> list[Path]:
@@ -26,7 +36,20 @@ def choose_pictures(folder: Path, images: int, seed: int) -> list[Path]:
     return files if len(files) <= images else random.Random(seed).sample(files, images)
 
 
-def read_inputs(files: Iterable[Path], preprocess: Preprocess) -> Iterator[Floats]:
-    """Yield the network's input, float32 [1, 3, H, W], of each picture; raises InputError at one that is no picture."""
-    for path in files:
-        yield to_input(letterbox(read_picture(path), preprocess)[0], preprocess)
+@dataclass(frozen=True)
+class PictureInputs:
+    """The network's input, float32 [1, 3, H, W], of each of `files`, read one at a time.
+
+    Iterating raises InputError at a file that is no picture; `watch` may show progress.
+    """
+
+    files: Sequence[Path]
+    preprocess: Preprocess
+    watch: Callable[[Iterable[Path]], Iterable[Path]] = iter
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __iter__(self) -> Iterator[Floats]:
+        for path in self.watch(self.files):
+            yield to_input(letterbox(read_picture(path), self.preprocess)[0], self.preprocess)

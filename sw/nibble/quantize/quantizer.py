@@ -18,12 +18,11 @@ from nibble.onnx_io import load_model, read_decoder, save_model
 from nibble.quantize.assign import assign, input_params, observed
 from nibble.quantize.calibrate import observe
 from nibble.quantize.inspection import inspect_graph
-from nibble.quantize.pictures import choose_pictures, read_inputs
+from nibble.quantize.pictures import Inputs, PictureInputs, choose_pictures
 from nibble.quantize.plan import make_plan
 from nibble.quantize.prepare import prepare
 from nibble.quantize.recipe import IntegerRecipe, ReferenceRecipe
 from nibble.quantize.writer import write_graph
-from nibble.yolo.detections import Floats
 from nibble.yolo.spec import Preprocess
 
 RECIPE_KEY = "nibble.recipe"
@@ -64,7 +63,7 @@ def quantize_file(
     model = load_model(source)
     preprocess = read_decoder(model, source).preprocess
     pictures = choose_pictures(calibration, recipe.images, recipe.seed)
-    quantized = quantize_model(model, read_inputs(watch(pictures), preprocess), preprocess, recipe, source)
+    quantized = quantize_model(model, PictureInputs(pictures, preprocess, watch), preprocess, recipe, source)
     facts = {"name": name, **recipe.model_dump(), "calibration_images": len(pictures)}
     quantized.metadata_props.append(onnx.StringStringEntryProto(key=RECIPE_KEY, value=json.dumps(facts)))
     save_model(quantized, target)
@@ -82,7 +81,7 @@ def quantize_file(
 
 def quantize_model(
     model: onnx.ModelProto,
-    inputs: Iterable[Floats],
+    inputs: Inputs,
     preprocess: Preprocess,
     recipe: IntegerRecipe | ReferenceRecipe,
     where: Path,

@@ -1,14 +1,14 @@
 """The published INT8 protocol, by onnxruntime's own quantizer.
 
 Source: `quantize_static` in QOperator form as the model card of YOLOv4-Leaky-416 INT8 describes it: per-tensor
-symmetric int8 weights, asymmetric uint8 activations, min-max ranges, int32 bias. Its min-max calibrator keeps two
-numbers of a tensor and picture, so memory does not grow with the pictures.
+symmetric int8 weights, asymmetric uint8 activations, min-max ranges, int32 bias. Ranges are merged after every
+picture, so memory does not grow with their number.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,6 +19,7 @@ from onnxruntime import quantization
 
 from nibble.errors import UnsupportedError
 from nibble.quantize.calibrate import REFUSALS, does_not_run
+from nibble.quantize.pictures import Inputs
 from nibble.yolo.detections import Floats
 
 _WARNING, _FATAL = 2, 4
@@ -26,16 +27,27 @@ _WARNING, _FATAL = 2, 4
 
 
 class _Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
-    def __init__(self, name: str, inputs: Iterable[Floats]) -> None:
+    """Hands out as many pictures as `set_range` allows, in their order."""
+
+    def __init__(self, name: str, inputs: Inputs) -> None:
         self._feeds = ({name: values} for values in inputs)
+        self._count = len(inputs)
+        self._allowed = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def set_range(self, start_index: int, end_index: int) -> None:
+        self._allowed = end_index - start_index
 
     def get_next(self) -> dict[str, Floats] | None:
-        return next(self._feeds, None)
+        if not self._allowed:
+            return None
+        self._allowed -= 1
+        return next(self._feeds)
 
 
-def quantize_reference(
-    model: onnx.ModelProto, inputs: Iterable[Floats], per_channel: bool, where: Path
-) -> onnx.ModelProto:
+def quantize_reference(model: onnx.ModelProto, inputs: Inputs, per_channel: bool, where: Path) -> onnx.ModelProto:
     """Return the QOperator form of a prepared float `model`, calibrated on `inputs` [1, 3, H, W].
 
     Raises UnsupportedError naming `where` when onnxruntime's quantizer cannot process the model.
@@ -52,6 +64,7 @@ def quantize_reference(
                 weight_type=quantization.QuantType.QInt8,
                 per_channel=per_channel,
                 calibrate_method=quantization.CalibrationMethod.MinMax,
+                extra_options={"CalibStridedMinMax": 1},
             )
         except REFUSALS as error:
             raise does_not_run(where, error) from error

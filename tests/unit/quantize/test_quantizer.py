@@ -123,7 +123,7 @@ def test_a_model_that_does_not_run_is_refused(
 ) -> None:
     nodes = [conv("x", "c", "w3"), op("Reshape", ["c", "shape"], "r"), conv("r", "y")]
     save_model(build(nodes, extra=[tensor("shape", [1, 4, 5, 5], np.int64)]), source)
-    with pytest.raises(InputError, match="found a model that does not run .*Reshape"):
+    with pytest.raises(InputError, match=r"found a model that does not run .*Reshape"):
         quantize(source, pictures, recipe)
     assert capfd.readouterr() == ("", "")
 
