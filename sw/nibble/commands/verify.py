@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -46,7 +47,14 @@ def verify(
 
 def _print(model: Path, result: Verification) -> None:
     rows = [
-        (row.node, row.operator, row.method if row.proven else f"UNPROVEN {row.method}", row.domain, elements, wrong)
+        (
+            row.node,
+            row.operator,
+            row.method if row.proven else f"UNPROVEN {row.method}",
+            shorten(row.domain, 60),
+            elements,
+            wrong,
+        )
         for row, elements, wrong in result.rows()
     ]
     print_table(str(model), ("node", "operator", "proof", "domain", "elements", "mismatches"), rows)
