@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dpu_programs import SIZES, assemble, dump_features, dump_output, fill_memories
-from dpu_spec import Spec
+from dpu_programs import DATA_BYTES, SIZES, assemble, dump_features, dump_output, fill_memories
+from dpu_spec import Array, Spec
 from hypothesis import currently_in_test_context, event, given, settings
 from hypothesis import strategies as st
 
@@ -128,7 +128,7 @@ def test_accumulators_wrap() -> None:
     parameters[0::2] = 0x7FFFFFFF
     result = simulator(dpu.name, "fast").run(memory, start)
     assert result.error == "none"
-    found = memory[32768 : 32768 + 32].view(np.int32)
+    found = memory[DATA_BYTES : DATA_BYTES + 32].view(np.int32)
     assert found.tolist() == [-(1 << 31) - 1 + 128 * 8 * 128 * 128] * 8
 
 
@@ -217,17 +217,23 @@ def test_add_and_multiply_in_place(kind: type[isa.Add | isa.Multiply]) -> None:
 
 
 def test_add_rounds_once() -> None:
-    """a * scale lies in the middle of two float32; only the exact sum with a tiny inner value tells the side."""
-    dpu = SIZES[0]
-    add = isa.Add(pixels=200, b_address=3, out_address=0, scale=(1 + 2**-23) / 2, low=-128, high=127)
-    program = [*fill_memories(dpu), add, dump_output(dpu)]
-    memory, start = assemble(dpu, program)
+    """inner[b] brings the rounded product b * scale to a tie exactly; the exact product tells the side."""
+    dpu, scale = SIZES[0], np.float32(0.8123457)
+    codes = np.arange(-128, 128)
+    product = codes.astype(np.float32) * scale
+    inner = (codes % 5 + 0.5 - product).astype(np.float32)
+    add = isa.Add(pixels=200, out_address=0, scale=float(scale), low=-128, high=127)
+    memory, start = assemble(dpu, [*fill_memories(dpu), add, dump_output(dpu)])
     tables = memory[dpu.feature_bytes + dpu.weight_bytes + dpu.parameter_entries * 8 :][:1024].view(np.float32)
-    tables[:] = np.where(np.arange(256) % 2, 2.0**-60, -(2.0**-60))
+    tables[:] = inner
     expected, actual = memory.copy(), memory.copy()
     assert Spec(dpu, expected).run(start) == ("none", 0)
     assert simulator(dpu.name, "fast").run(actual, start).error == "none"
     np.testing.assert_array_equal(actual, expected)
+    operands = memory[: 200 * dpu.inputs].view(np.int8)
+    rounded_twice = np.rint(product + inner)[operands.astype(int) + 128]
+    found = actual[DATA_BYTES : DATA_BYTES + operands.size].view(np.int8)
+    assert 100 < np.count_nonzero(found != rounded_twice) < operands.size
 
 
 @st.composite
@@ -266,20 +272,48 @@ def test_load_features(data: st.DataObject, dpu: DpuConfig, seed: int) -> None:
 @settings(EXAMPLES, max_examples=150)
 @given(data=st.data(), dpu=dpus)
 def test_load_features_at_the_end_of_ddr(data: st.DataObject, dpu: DpuConfig) -> None:
+    check_extent(dpu, data.draw(feature_loads(dpu)))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"pitch": 8, "lanes": 2, "width": 16},
+        {"pitch": 8, "lanes": 2, "width": 17},
+        {"pitch": 8, "lanes": 2, "width": 16, "pad_left": 8},
+        {"pitch": 8, "lanes": 2, "width": 6, "pad_left": 2},
+        {"pitch": 3, "lanes": 8, "width": 5, "pad_left": 20},
+        {"pitch": 8, "lanes": 8, "width": 12, "upsample": 1},
+        {"pitch": 8, "lanes": 8, "width": 20, "upsample": 1},
+        {"pitch": 8, "lanes": 8, "width": 20, "upsample": 1, "pad_left": 3, "phase": 1},
+    ],
+)
+def test_load_features_with_gaps_and_parts_of_pixels(fields: dict[str, int]) -> None:
+    for cols in range(1, 6):
+        check_extent(SIZES[0], isa.LoadFeatures(**{"blocks": 1, "rows": 3, "row_stride": 32, "cols": cols, **fields}))
+
+
+def check_extent(dpu: DpuConfig, load: isa.LoadFeatures) -> None:
     """The last byte that is read decides: with one byte less of DDR the load is refused."""
     program_bytes = 2 * isa.INSTRUCTION_BYTES
-    load = dataclasses.replace(data.draw(feature_loads(dpu)), source=program_bytes, address=0)
+    load = dataclasses.replace(load, source=program_bytes, address=0)
     lanes = dpu.inputs // (2 if load.half else 1)
-    needed = Spec(dpu, np.zeros(0, np.uint8)).feature_sources(load, lanes).max() + 1
+    sources = Spec(dpu, np.zeros(0, np.uint8)).feature_sources(load, lanes)
+    needed = sources.max() + 1
     memory = np.zeros(1 << 15, np.uint8)
     memory[:program_bytes] = np.frombuffer(load.encode() + isa.End().encode(), np.uint8)
-    errors = [
-        simulator(dpu.name, kernel).run(memory[:size], 0).error
-        for kernel in KERNELS
-        for size in (max(needed, program_bytes), needed - 1)
-        if size >= program_bytes
-    ]
-    assert errors == (["none", "ddr_range"] * 2 if needed > program_bytes else ["none"] * 2)
+    for kernel in KERNELS:
+        result = simulator(dpu.name, kernel).run(memory[: max(needed, program_bytes)], 0)
+        assert (result.error, result.feature_bytes) == ("none", row_extents(sources))
+        if needed > program_bytes:
+            assert simulator(dpu.name, kernel).run(memory[: needed - 1], 0).error == "ddr_range"
+
+
+def row_extents(sources: Array) -> int:
+    """Bytes from the first to the last one read, summed over all rows."""
+    rows = sources.reshape(-1, sources.shape[2] * sources.shape[3])
+    read = [row[row >= 0] for row in rows]
+    return sum(int(row.max() - row.min()) + 1 for row in read if row.size)
 
 
 @st.composite
@@ -300,7 +334,7 @@ def stores(draw: st.DrawFn) -> isa.Store:
 def test_store(data: st.DataObject, dpu: DpuConfig, seed: int) -> None:
     store = data.draw(stores())
     end = store.target + 3 * store.block_stride + 7 * store.row_stride + store.width
-    if end > 32768 + dpu.output_bytes:  # keep off the program
+    if end > DATA_BYTES + dpu.output_bytes:  # keep off the program
         store = dataclasses.replace(store, target=20000)
     compare(dpu, [*fill_memories(dpu), store], seed)
 
