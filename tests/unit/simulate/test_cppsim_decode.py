@@ -6,7 +6,7 @@ import ctypes
 import struct
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nibble.simulate import native
@@ -44,7 +44,7 @@ def legal_bits(draw: st.DrawFn) -> bytes:
     return word.to_bytes(32, "little")
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=legal_bits())
 def test_same_fields(data: bytes) -> None:
     assert decode(data) == expected(data)

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from dpu_programs import DATA_BYTES, SIZES, assemble, dump_features, dump_output, fill_memories
 from dpu_spec import Array, Spec
-from hypothesis import currently_in_test_context, event, given, settings
+from hypothesis import HealthCheck, currently_in_test_context, event, given, settings
 from hypothesis import strategies as st
 
 from nibble.config import DpuConfig
 from nibble.simulate.cppsim import Cppsim, Kernel
 from nibble.targets.dpu import isa
 
-EXAMPLES = settings(max_examples=120, deadline=None)
+EXAMPLES = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 KERNELS: tuple[Kernel, ...] = ("reference", "fast")
 FLAG = st.integers(0, 1)
 SEED = st.integers(0, 1 << 30)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from dpu_programs import copy_to_output
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nibble.config import load_dpu
@@ -342,7 +342,7 @@ def random_instruction(draw: st.DrawFn) -> bytes:
     return word.to_bytes(32, "little")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     program=st.one_of(
         st.lists(random_instruction(), max_size=12).map(b"".join),
