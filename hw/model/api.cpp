@@ -14,7 +14,7 @@ struct Options {
   uint32_t expected_hash;
   uint32_t fast;
   Schedule schedule;
-  uint32_t reserved;
+  uint32_t padding;
   uint64_t seed;
   uint64_t fill_seed;
 };
@@ -30,7 +30,8 @@ struct Result {
 using namespace nibble;
 
 // Runs the program at byte `program` of the `bytes` bytes at `data`. Returns 0, or 1 when memory runs out.
-extern "C" int nibble_run(const Size* size, const Options* options, uint8_t* data, uint64_t bytes, uint64_t program, Stops stops, Result* result) {
+extern "C" int nibble_run(const Size* size, const Options* options, uint8_t* data, uint64_t bytes, uint64_t program,
+                          Stops stops, Result* result) {
   try {
     *result = {};
     if (options->expected_hash != size->hash) {
@@ -46,7 +47,8 @@ extern "C" int nibble_run(const Size* size, const Options* options, uint8_t* dat
   }
 }
 
-// Writes the fields of an instruction, wait and signal first, floats as their bits. Returns their number, 0 when it is illegal.
+// Writes the fields of an instruction, wait and signal first, floats as their bits. Returns their number, 0 when the
+// instruction is illegal.
 extern "C" int nibble_decode(const uint8_t* bytes, int64_t* fields) {
   Words words;
   std::memcpy(words.data(), bytes, sizeof words);
@@ -65,7 +67,8 @@ extern "C" int nibble_decode(const uint8_t* bytes, int64_t* fields) {
 }
 
 // y[n] = requantize(acc[n]) in integers, or with `fast` in float32 steps.
-extern "C" void nibble_requantize(const int32_t* acc, int8_t* y, uint64_t count, uint32_t scale_bits, int32_t zero, int32_t low, int32_t high, int fast) {
+extern "C" void nibble_requantize(const int32_t* acc, int8_t* y, uint64_t count, uint32_t scale_bits, int32_t zero,
+                                  int32_t low, int32_t high, int fast) {
   const float scale = std::bit_cast<float>(scale_bits), z = zero, l = low, h = high;
   for (uint64_t n = 0; n < count; ++n) {
     y[n] = fast ? requantize_float(acc[n], scale, z, l, h) : requantize(acc[n], scale_bits, zero, low, high);

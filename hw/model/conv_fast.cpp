@@ -1,5 +1,5 @@
-// CONV's sums, vectorized over output channels: a few pixels' accumulators stay in registers while all blocks, kernel positions and
-// lanes pass. The weights are laid out anew for each instruction, in the order in which they are used.
+// CONV's sums, vectorized over output channels: a few pixels' accumulators stay in registers while all blocks, kernel
+// positions and lanes pass. The weights are laid out anew for each instruction, in the order in which they are used.
 
 #include <algorithm>
 #include <type_traits>
@@ -120,7 +120,7 @@ void find_correction(const typename Dot::Weight* w, uint64_t steps, int32_t* cor
       }
       Dot::store(correction + v * Dot::outputs, sum);
     }
-    for (int n = 0; n < Vectors * Dot::outputs; ++n) correction[n] = static_cast<int32_t>(-static_cast<uint32_t>(correction[n]));
+    for (int n = 0; n < Vectors * Dot::outputs; ++n) correction[n] = -correction[n];
   }
 }
 

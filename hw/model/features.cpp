@@ -37,8 +37,9 @@ Extent extent(const LoadFeatures& i, int64_t pixel) {
   if (first_window > last_window || first > last) return {0, 0};
   if (!i.upsample) return {first, last + 1};
   // A partial last pixel may end before the one to its left.
-  const int64_t before = last / pixel * pixel - 1;
-  return {source_byte(i, first, pixel), std::max(source_byte(i, last, pixel), before < 0 ? 0 : source_byte(i, before, pixel)) + 1};
+  const int64_t before = std::max<int64_t>(first, last / pixel * pixel - 1);
+  const int64_t end = std::max(source_byte(i, last, pixel), source_byte(i, before, pixel)) + 1;
+  return {source_byte(i, first, pixel), end};
 }
 
 uint8_t flip_mask(const LoadFeatures& i) { return !i.flip ? 0 : i.half ? 0x88 : 0x80; }

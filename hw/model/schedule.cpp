@@ -23,7 +23,10 @@ bool is_end(const Instruction& instruction) { return std::holds_alternative<End>
 class Tokens {
  public:
   bool can_start(const Instruction& instruction) const {
-    return std::visit([&](const auto& i) { return all(i.wait, 1, queue_capacity) && all(i.signal, 0, queue_capacity - 1); }, instruction);
+    const auto ready = [&](const auto& i) {
+      return all(i.wait, 1, queue_capacity) && all(i.signal, 0, queue_capacity - 1);
+    };
+    return std::visit(ready, instruction);
   }
   void start(const Instruction& instruction) {
     std::visit([&](const auto& i) { add(i.wait, -1); }, instruction);

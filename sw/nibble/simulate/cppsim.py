@@ -36,7 +36,7 @@ class _Options(ctypes.Structure):
         ("expected_hash", ctypes.c_uint32),
         ("fast", ctypes.c_uint32),
         ("schedule", ctypes.c_uint32),
-        ("reserved", ctypes.c_uint32),
+        ("padding", ctypes.c_uint32),
         ("seed", ctypes.c_uint64),
         ("fill_seed", ctypes.c_uint64),
     ]
