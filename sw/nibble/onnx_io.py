@@ -31,13 +31,7 @@ def load_model(path: Path) -> onnx.ModelProto:
         raise InputError(path, error.strerror or "an unreadable file", "an ONNX model") from error
     model = _parse(content, path)
     _load_external_data(model, path)
-    try:
-        onnx.checker.check_model(model)
-        for tensor in model.graph.initializer:
-            onnx.numpy_helper.to_array(tensor)
-    except (onnx.checker.ValidationError, ValueError, TypeError, KeyError, RuntimeError) as error:
-        raise InputError(path, f"an invalid model ({_first_line(error)})", "a valid ONNX model") from error
-    _check_nodes(model, path)
+    check_model(model, path)
     return model
 
 
@@ -48,6 +42,17 @@ def parse_model(content: bytes, where: Where) -> onnx.ModelProto:
         raise InputError(where, "external data", "a model that holds all of its data")
     _check_nodes(model, where)
     return model
+
+
+def check_model(model: onnx.ModelProto, where: Where) -> None:
+    """Check a model; raises InputError naming `where` and what is wrong."""
+    try:
+        onnx.checker.check_model(model)
+        for tensor in model.graph.initializer:
+            onnx.numpy_helper.to_array(tensor)
+    except (onnx.checker.ValidationError, ValueError, TypeError, KeyError, RuntimeError) as error:
+        raise InputError(where, f"an invalid model ({_first_line(error)})", "a valid ONNX model") from error
+    _check_nodes(model, where)
 
 
 def save_model(model: onnx.ModelProto, path: Path) -> None:

@@ -14,6 +14,7 @@ from nibble import ort
 from nibble.errors import CheckFailedError
 from nibble.graph.feeds import Feeds, picture_reader, random_feeds
 from nibble.graph.lower.prepare import tensor_types
+from nibble.importers.probe import probe
 from nibble.simulate.execute import Array, Core, Execution, as_floats, open_session, run_session
 from nibble.targets.dpu.program import Program
 
@@ -46,6 +47,7 @@ class Simulation:
 def frames_of(program: Program, where: Path, pictures: Sequence[Path]) -> list[Feeds]:
     """Return the program's inputs for `pictures`, or one seeded random frame; `where` names the program in errors."""
     model = onnx.load_model_from_string(program.golden)
+    probe(model, where)
     types = tensor_types(model, where)
     inputs = [types[name] for name in program.manifest.inputs]
     if not pictures:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import onnx
 
 from nibble.errors import InputError
-from nibble.onnx_io import parse_model
+from nibble.onnx_io import check_model, parse_model
 from nibble.targets.dpu import isa
 
 if TYPE_CHECKING:
@@ -135,6 +135,7 @@ def _check_models(program: Program, where: Where) -> None:
             model = parse_model(program.members[segment.member], f"{where}: {segment.member}")
             _check_ports(model, segment.inputs, segment.outputs, f"{where}: {segment.member}")
     golden = parse_model(program.golden, f"{where}: {GOLDEN}")
+    check_model(golden, f"{where}: {GOLDEN}")
     _check_ports(golden, manifest.inputs, manifest.outputs, f"{where}: {GOLDEN}")
     made = {name for node in golden.graph.node for name in node.output}
     layers = {name for layer in manifest.layers for name in layer.tensors}
@@ -153,7 +154,7 @@ def _check_ports(model: onnx.ModelProto, inputs: Iterable[str], outputs: Iterabl
             raise InputError(where, f"{what} {names[0]}", f"{names[1]}, as the manifest says")
     for value in model.graph.input:
         sizes = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
-        if math.prod(sizes) > MOST_ELEMENTS:
-            raise InputError(
-                where, f"input {value.name!r} of shape {tuple(sizes)}", f"at most {MOST_ELEMENTS} elements"
-            )
+        static = value.type.tensor_type.HasField("shape") and all(size > 0 for size in sizes)
+        if not static or math.prod(sizes) > MOST_ELEMENTS:
+            limit = f"a static shape of at most {MOST_ELEMENTS} elements"
+            raise InputError(where, f"input {value.name!r} of shape {tuple(sizes)}", limit)

@@ -124,3 +124,15 @@ def put(value: Any, *keys: str | int) -> Edit:
 def member(name: str, content: bytes) -> Edit:
     """An edit that replaces a member."""
     return lambda manifest, members: members.update({name: content})
+
+
+def retyped(name: str, dims: tuple[int, ...]) -> Edit:
+    """An edit that declares another shape for the input of a member."""
+
+    def edit(manifest: dict[str, Any], members: dict[str, bytes]) -> None:
+        model = onnx.load_model_from_string(members[name])
+        for dim, size in zip(model.graph.input[0].type.tensor_type.shape.dim, dims, strict=True):
+            dim.dim_value = size
+        members[name] = model.SerializeToString()
+
+    return edit

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from dpu_models import Edit, edited, member, packed, program_bytes, put, unpacked
+from dpu_models import Edit, edited, member, packed, program_bytes, put, retyped, unpacked
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -166,6 +166,9 @@ ODD = {
         (put(1, "unheard"), "found unheard = 1, expected a DPU program of version 1"),
         (member("golden.onnx", b"garbage"), "golden.onnx: found bytes that are no ONNX model, expected an ONNX model"),
         (member("golden.onnx", b""), "golden.onnx: found no graph, expected an ONNX model"),
+        (member("golden.onnx", b"\x08\x07" * 9), "golden.onnx: found no graph, expected an ONNX model"),
+        (retyped("golden.onnx", dims=(1, 3, -16, -16)), "golden.onnx: found input 'x' of shape (1, 3, -16, -16)"),
+        (retyped("host_0.onnx", dims=(1, 3, HUGE, 16)), "host_0.onnx: found input 'x' of shape (1, 3, 2147483648, 16)"),
         (member("host_0.onnx", b"garbage"), "host_0.onnx: found bytes that are no ONNX model, expected an ONNX model"),
         (member("image.bin", b""), "found a layer from byte 4352 to 4352, expected one inside the instructions"),
     ],
