@@ -120,7 +120,7 @@ void find_correction(const typename Dot::Weight* w, uint64_t steps, int32_t* cor
       }
       Dot::store(correction + v * Dot::outputs, sum);
     }
-    for (int n = 0; n < Vectors * Dot::outputs; ++n) correction[n] = -correction[n];
+    for (int n = 0; n < Vectors * Dot::outputs; ++n) correction[n] = static_cast<int32_t>(0u - correction[n]);
   }
 }
 
