@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from hypothesis import assume
 from hypothesis import strategies as st
 from onnx import helper
 
@@ -270,6 +271,7 @@ def graphs(draw: Any, most: int = 8) -> ir.IntegerGraph:
             drawing.conv()
     for _ in range(drawing.integer(1, most)):
         drawing.choice(*STEPS)(drawing)
+    assume(drawing.nodes)
     return finish(drawing)
 
 
