@@ -36,10 +36,10 @@ def train(recipe: Recipe, data: Path, target: Path, resume: bool = False) -> dic
     With `resume` the run continues from the checkpoint in `target`. Raises InputError.
     """
     checkpoint = target / CHECKPOINT
-    _make_folder(target)
     if checkpoint.exists() and not resume:
         raise InputError(checkpoint, "a checkpoint of an earlier run", "--resume or another output folder")
     read_truth(data, recipe.data.val, recipe.data)
+    _make_folder(target)
     trainer = make_trainer(recipe)
     if resume:
         trainer.restore(checkpoint)
