@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -13,6 +14,7 @@ from rich.progress import track
 from rich.table import Table
 
 Item = TypeVar("Item")
+_NUMBER = re.compile(r"[-+]?[\d.,]+%?|-|nan")
 
 JsonOption = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write a machine-readable summary.")]
 
@@ -31,11 +33,13 @@ def progress(items: Iterable[Item], description: str, total: float | None = None
 
 
 def print_table(title: str, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
-    """Print a table; every column but the first is right-aligned, and no cell is ever cut."""
+    """Print a table; columns of numbers are right-aligned, and no cell is ever cut."""
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    cells = [[str(cell) for cell in row] for row in rows]
     for index, column in enumerate(columns):
-        table.add_column(column, justify="right" if index else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(*(str(cell) for cell in row))
+        numbers = all(_NUMBER.fullmatch(row[index]) for row in cells)
+        table.add_column(column, justify="right" if numbers else "left", no_wrap=True)
+    for row in cells:
+        table.add_row(*row)
     natural = Measurement.get(out, out.options.update(width=10_000), table).maximum
     Console(highlight=False, soft_wrap=True, width=max(out.width, natural)).print(table)
