@@ -2,6 +2,8 @@
 
 Settings follow docs/numerics.md: CPU provider, one thread unless asked for more, and `session.x64quantprecision` = 1
 (no saturation of unsigned x signed products on AVX2) unless the model has int8 activations, with which it cannot load.
+Float operators between DequantizeLinear and QuantizeLinear are computed as written: onnxruntime would replace some by
+8-bit ones from the level "extended" on (MatMul by MatMulIntegerToFloat), and the bits would depend on the level.
 """
 
 from __future__ import annotations
@@ -39,6 +41,7 @@ def session(model: onnx.ModelProto | bytes, threads: int = 1, optimize: bool = T
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
+    options.add_session_config_entry("session.disable_quant_qdq", "1")
     if not has_int8_activations(parsed):
         options.add_session_config_entry("session.x64quantprecision", "1")
     if not optimize:

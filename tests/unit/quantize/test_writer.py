@@ -85,7 +85,7 @@ def test_the_integer_graph_is_close_to_the_float_one(name: str, per_channel: boo
     assert noise(model, result, inputs) < 0.003
 
 
-@pytest.mark.parametrize("name", ["leaky", "silu", "residual", "upsample", "detector"])
+@pytest.mark.parametrize("name", ["leaky", "silu", "residual", "upsample", "attention", "detector"])
 def test_every_optimization_level_gives_the_same_bits(name: str, inputs: Inputs) -> None:
     result = quantized(build(GRAPHS[name], extra=EXTRA), inputs)
     assert np.array_equal(outputs(result, inputs), outputs(result, inputs, optimize=False))
