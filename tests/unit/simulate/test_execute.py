@@ -9,15 +9,18 @@ import numpy as np
 import onnx
 import pytest
 from dpu_models import DECODER, SIDE, model, program_bytes
-from dpu_run import Core
+from dpu_run import BOARD, Core
+from onnx import helper
 
 from nibble import ort
 from nibble.config import load_dpu
 from nibble.engines import open_engine
 from nibble.errors import CheckFailedError, InputError, UnsupportedError
+from nibble.graph.prove import lower_proven
 from nibble.simulate.check import Simulation, frames_of, simulate
 from nibble.simulate.engine import CppsimCore, CppsimEngine
 from nibble.simulate.execute import Execution, as_floats
+from nibble.targets.dpu.compiler import compile_graph
 from nibble.targets.dpu.memory import Memory
 from nibble.targets.dpu.program import Program, load_program
 from nibble.yolo.decode import RawHead
@@ -164,3 +167,16 @@ def test_a_model_is_no_program(tmp_path: Path) -> None:
     onnx.save(model(), path)
     with pytest.raises(InputError, match=re.escape(f"{path}: found a damaged or different file (File is not a zip")):
         open_engine(path, "cppsim")
+
+
+def test_what_the_dpu_cannot_do_runs_on_the_host(tmp_path: Path) -> None:
+    coarse = model()
+    pool = next(node for node in coarse.graph.node if node.op_type == "MaxPool")
+    del pool.attribute[:]
+    pool.attribute.extend([helper.make_attribute(name, [4, 4]) for name in ("kernel_shape", "strides")])
+    del coarse.graph.output[0].type.tensor_type.shape.dim[2:]
+    graph, _ = lower_proven(coarse, tmp_path)
+    program = compile_graph(graph, BOARD, TINY)
+    reasons = {s.name: s.reason for s in program.manifest.segments if s.kind == "host"}
+    assert reasons["pooled"] == "stride 4, the DPU's limit is 3"
+    assert simulate(program, CppsimCore(TINY), [FRAME]).bit_exact

@@ -252,13 +252,22 @@ def finish(drawing: Drawing) -> ir.IntegerGraph:
     made = [name for node in drawing.nodes for name in node.outputs]
     extra = drawing.random.random(len(made)) < drawing.choice(0.0, 0.3)
     outputs = [name for name, more in zip(made, extra, strict=True) if more or name not in read]
+    heads = [head(drawing, name) for name in outputs if drawing.choice(True, False)]
+    kept = set(outputs) - {entry.tensor for entry in heads}
     return ir.IntegerGraph(
         source=source_naming(made),
         nodes=tuple(drawing.nodes),
         tensors=drawing.tensors,
         inputs=tuple(drawing.inputs),
-        outputs=tuple(outputs),
+        outputs=(*sorted(kept), *(entry.name for entry in heads)),
+        heads=tuple(heads),
     )
+
+
+def head(drawing: Drawing, name: str) -> ir.Head:
+    channels = drawing.choice(1, drawing.tensors[name].shape[1])
+    scale, bias = drawing.random.uniform(0.001, 2, (2, channels)).astype(np.float32)
+    return ir.Head(f"{name}.head", name, scale, bias, zero=drawing.integer(-128, 255))
 
 
 @st.composite

@@ -12,7 +12,7 @@ from nibble.config import DpuConfig, load_board
 from nibble.graph import ir, reference
 from nibble.graph.feeds import random_feeds
 from nibble.simulate.cppsim import Cppsim, Schedule
-from nibble.simulate.execute import Execution
+from nibble.simulate.execute import Execution, as_floats
 from nibble.targets.dpu import isa
 from nibble.targets.dpu.compiler import compile_graph
 from nibble.targets.dpu.memory import Memory
@@ -64,7 +64,7 @@ def assert_exact(graph: ir.IntegerGraph, dpu: DpuConfig) -> Program:
         assert_equal(name, got, expected[name], "program-order")
     for schedule, results in outputs.items():
         for name in graph.outputs:
-            assert_equal(name, results[name], expected[name], schedule)
+            assert_equal(name, as_floats(results[name]), expected[name], schedule)
     return program
 
 

@@ -13,7 +13,7 @@ from nibble.graph import ir
 BUILT_IN = st.sampled_from([load_dpu("tiny"), load_dpu("z7020")])
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=150)
 @given(graphs(), st.one_of(sizes(), BUILT_IN))
 def test_every_tensor_equals_the_reference(graph: ir.IntegerGraph, dpu: DpuConfig) -> None:
     assert_exact(graph, dpu)
