@@ -75,9 +75,7 @@ def _timed(name: str, work: Callable[[], str]) -> Step:
 
 def _describe() -> str:
     facts = json.loads(FACTS.read_text(encoding="utf-8"))
-    return (
-        f"{MODEL.name}, {MODEL.stat().st_size / 1024:.0f} KiB, AP50 {facts['ap50']:.3f} on faces/val"
-    )
+    return f"{MODEL.name}, {MODEL.stat().st_size / 1024:.0f} KiB, AP50 {facts['ap50']:.3f} on faces/val"
 
 
 def _verify() -> str:
