@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import onnx
@@ -41,6 +42,15 @@ def to_onnx(network: nn.Sequential, recipe: Recipe) -> onnx.ModelProto:
         source = OUTPUT if name == "head" else name
         kind, attributes = _operator(name, layer)
         nodes.append(helper.make_node(kind, inputs, [source], name, **attributes))
+    exported = assemble(nodes, weights, recipe, {"": OPSET})
+    onnx.checker.check_model(exported, full_check=True)
+    return exported
+
+
+def assemble(
+    nodes: Sequence[onnx.NodeProto], constants: Sequence[onnx.TensorProto], recipe: Recipe, opsets: Mapping[str, int]
+) -> onnx.ModelProto:
+    """Return the model of `nodes` from INPUT to OUTPUT, the decoder facts of `recipe` inside; `opsets` by domain."""
     model = recipe.model
     cells, channels = model.size // model.stride, len(model.anchors) * (5 + len(recipe.data.classes))
     graph = helper.make_graph(
@@ -48,12 +58,12 @@ def to_onnx(network: nn.Sequential, recipe: Recipe) -> onnx.ModelProto:
         recipe.name,
         [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, [1, 3, model.size, model.size])],
         [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, [1, channels, cells, cells])],
-        weights,
+        constants,
     )
-    exported = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="nibble train")
+    imports = [helper.make_opsetid(domain, version) for domain, version in opsets.items()]
+    exported = helper.make_model(graph, opset_imports=imports, producer_name="nibble train")
     exported.ir_version = 10
     write_decoder(exported, decoder_of(recipe))
-    onnx.checker.check_model(exported, full_check=True)
     return exported
 
 

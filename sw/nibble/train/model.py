@@ -27,8 +27,13 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 def build(model: Model, classes: int) -> nn.Sequential:
     """Return the network: (n, 3, size, size) in [0, 1] -> raw head (n, anchors*(5+classes), cells, cells).
 
-    Its children are `conv<k>`, `norm<k>`, `act<k>`, `pool<k>` for layer k (1 is the first) and `head`.
+    Its children are `conv<k>`, `norm<k>`, `act<k>`, `pool<k>` for layer k (1 is the first) and `head`. Where the model
+    gives bits, they are quantized ones (see `quantized`, which needs Brevitas).
     """
+    if model.bits != "float":
+        from nibble.train.quantized import build_quantized
+
+        return build_quantized(model, model.bits, _head(model.layers[-1].channels, len(model.anchors), classes))
     parts: OrderedDict[str, nn.Module] = OrderedDict()
     channels = 3
     for k, layer in enumerate(model.layers, 1):
@@ -42,7 +47,7 @@ def build(model: Model, classes: int) -> nn.Sequential:
     return nn.Sequential(parts)
 
 
-def _head(channels: int, anchors: int, classes: int) -> nn.Module:
+def _head(channels: int, anchors: int, classes: int) -> nn.Conv2d:
     head = nn.Conv2d(channels, anchors * (5 + classes), 1)
     with torch.no_grad():
         head.bias.zero_()

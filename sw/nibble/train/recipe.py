@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 
 from nibble.errors import InputError
@@ -67,11 +77,44 @@ class Layer(_Section):
     pool: bool
 
 
+class Bits(_Section):
+    """Bits of the weights and activations between input and head.
+
+    `input`: the pixels. `output`: the head's weights; its sums leave as they are.
+    """
+
+    weights: Annotated[int, Field(ge=2, le=8)]
+    activations: Annotated[int, Field(ge=2, le=8)]
+    input: Literal[8]
+    output: Literal[8]
+
+    def __str__(self) -> str:
+        """Return the name of the mix, such as 4W4A."""
+        return f"{self.weights}W{self.activations}A"
+
+    @classmethod
+    def parse(cls, text: str) -> Bits:
+        """Return the bits that a name such as 4W4A says, input and output 8. Raises InputError."""
+        found = re.fullmatch(r"([2-8])W([2-8])A", text)
+        if not found:
+            raise InputError("--bits", repr(text)[:60], "weights and activations of 2 to 8 bits, such as 4W4A")
+        return cls(weights=int(found[1]), activations=int(found[2]), input=8, output=8)
+
+
+_NAMED, _SECTION = "<name>", "<section>"
+
+
+def _kind_of_bits(value: object) -> str:
+    return _SECTION if isinstance(value, dict | Bits) else _NAMED
+
+
 class Model(_Section):
     """A chain of layers and one head of anchors x (5 + classes) channels; `size` is the square input in pixels."""
 
     size: Annotated[int, Field(gt=0, le=8192)]
-    bits: Literal["float"]
+    bits: Annotated[
+        Annotated[Literal["float"], Tag(_NAMED)] | Annotated[Bits, Tag(_SECTION)], Discriminator(_kind_of_bits)
+    ]
     activation: Literal["relu", "leaky_relu"]
     layers: tuple[Layer, ...] = Field(min_length=1)
     anchors: tuple[tuple[Positive, Positive], ...] = Field(min_length=1)
@@ -81,6 +124,12 @@ class Model(_Section):
     def _whole_grid(self) -> Model:
         if self.size % self.stride:
             raise ValueError(f"a size that is a multiple of the stride {self.stride}, not {self.size}")
+        return self
+
+    @model_validator(mode="after")
+    def _quantized_relu(self) -> Model:
+        if self.bits != "float" and self.activation != "relu":
+            raise ValueError(f"relu where bits are given, not {self.activation}")
         return self
 
     @property
@@ -157,6 +206,18 @@ class Recipe(_Section):
     loss: Loss
     optimizer: Optimizer
 
+    def changed(self, bits: str | None = None, **changes: int | None) -> Recipe:
+        """Return the recipe with other `bits` (such as 4W4A) and other top-level numbers, where given.
+
+        Raises InputError on bits of another form or of a network that has no quantized form.
+        """
+        update: dict[str, object] = {key: value for key, value in changes.items() if value is not None}
+        if bits is not None:
+            if self.model.activation != "relu":
+                raise InputError("--bits", f"a network with {self.model.activation}", "one with relu")
+            update["model"] = self.model.model_copy(update={"bits": Bits.parse(bits)})
+        return self.model_copy(update=update)
+
 
 def load(path: Path) -> Recipe:
     """Read a recipe. Raises InputError naming the first key that is wrong."""
@@ -170,7 +231,7 @@ def load(path: Path) -> Recipe:
 
 
 def _input_error(path: Path, first: ErrorDetails) -> InputError:
-    key = ".".join(str(part) for part in first["loc"]) or "the whole file"
+    key = ".".join(str(part) for part in first["loc"] if part not in (_NAMED, _SECTION)) or "the whole file"
     value = first["input"]
     found = "what is there" if isinstance(value, dict) else repr(value)[:60]
     expected = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")

@@ -54,8 +54,9 @@ class Trainer:
         settings = self.recipe.optimizer
         self.model.to(memory_format=torch.channels_last)
         self.average = AveragedModel(self.model, avg_fn=_moving_average(settings.ema), use_buffers=True)
-        weights = [p for p in self.model.parameters() if p.ndim > 1]
-        others = [p for p in self.model.parameters() if p.ndim <= 1]
+        convolved = {id(layer.weight) for layer in self.model.modules() if isinstance(layer, nn.Conv2d)}
+        weights = [p for p in self.model.parameters() if id(p) in convolved]
+        others = [p for p in self.model.parameters() if id(p) not in convolved]
         groups = [{"params": weights}, {"params": others, "weight_decay": 0.0}]
         self.optimizer = torch.optim.AdamW(groups, lr=settings.rate, weight_decay=settings.weight_decay)
 
@@ -128,7 +129,7 @@ class Trainer:
 
     def restore(self, path: Path) -> None:
         """Continue from a checkpoint of the same recipe. Raises InputError."""
-        state = _read(path)
+        state = read_checkpoint(path)
         if state["recipe"] != self.recipe.model_dump_json():
             raise InputError(path, "a checkpoint of another recipe or seed", f"one of {self.recipe.name}, unchanged")
         try:
@@ -151,8 +152,8 @@ def _moving_average(decay: float) -> Callable[[torch.Tensor, torch.Tensor, torch
     return update
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """Read a checkpoint; whatever its bytes, the only error is InputError."""
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Return what `Trainer.save` wrote; whatever the bytes, the only error is InputError."""
     try:
         state = torch.load(path, weights_only=True, map_location="cpu")
     except Exception as error:

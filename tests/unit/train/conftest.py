@@ -1,8 +1,9 @@
-"""A tiny recipe and a tiny COCO folder of coloured squares."""
+"""A tiny recipe and a tiny COCO folder of coloured squares; the tests here may import `random_networks`."""
 
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import numpy as np
 import pytest
 
 from nibble.train.recipe import Recipe
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 SHIPPED = Path(__file__).parents[3] / "build_configs" / "train" / "lpyolo-faces.yaml"
 
@@ -117,3 +120,9 @@ def squares(tmp_path: Path) -> Path:
 @pytest.fixture
 def many_squares(tmp_path: Path) -> Path:
     return _squares(tmp_path / "squares", 32)
+
+
+@pytest.fixture
+def quantized(recipe: Recipe) -> Recipe:
+    """Return the tiny recipe at 4 bits."""
+    return recipe.changed("4W4A")

@@ -7,29 +7,14 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from random_networks import randomized  # noqa: E402
+
 from nibble.engines import OnnxruntimeEngine  # noqa: E402
 from nibble.errors import UnsupportedError  # noqa: E402
 from nibble.onnx_io import read_decoder, save_model  # noqa: E402
 from nibble.train.export import to_onnx  # noqa: E402
-from nibble.train.model import build  # noqa: E402
 from nibble.train.recipe import Recipe  # noqa: E402
 from nibble.train.trainer import to_tensor  # noqa: E402
-
-
-def randomized(recipe: Recipe) -> torch.nn.Sequential:
-    """Return a network whose normalisation is not the identity."""
-    torch.manual_seed(0)
-    network = build(recipe.model, 1)
-    for layer in network:
-        if isinstance(layer, torch.nn.BatchNorm2d):
-            for tensor, low in (
-                (layer.weight, -1),
-                (layer.bias, -1),
-                (layer.running_mean, -1),
-                (layer.running_var, 0.2),
-            ):
-                torch.nn.init.uniform_(tensor, low, 1.5)
-    return network.eval()
 
 
 @pytest.mark.parametrize("activation", ["relu", "leaky_relu"])

@@ -10,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nibble.errors import InputError
-from nibble.train.recipe import load
+from nibble.train.recipe import Bits, Recipe, load
 
 SHIPPED = Path(__file__).parents[3] / "build_configs" / "train" / "lpyolo-faces.yaml"
+
+BITS = {"weights": 4, "activations": 4, "input": 8, "output": 8}
 
 
 def raw() -> dict[str, Any]:
@@ -50,6 +52,8 @@ def test_an_unknown_key_is_refused(tmp_path: Path) -> None:
     ("section", "key", "value", "found", "expected"),
     [
         ("model", "bits", 4, "4 at model.bits", "'float'"),
+        ("model", "bits", {"weights": 9}, "9 at model.bits.weights", "less than or equal to 8"),
+        ("model", "bits", BITS | {"input": 4}, "4 at model.bits.input", "8"),
         ("model", "activation", "mish", "'mish' at model.activation", "'relu' or 'leaky_relu'"),
         ("augment", "flip", 1.5, "1.5 at augment.flip", "less than or equal to 1"),
         ("optimizer", "batch", 0, "0 at optimizer.batch", "greater than 0"),
@@ -105,3 +109,44 @@ def test_any_bytes_give_one_error(tmp_path_factory: pytest.TempPathFactory, cont
     path.write_bytes(content)
     with pytest.raises(InputError):
         load(path)
+
+
+@pytest.mark.parametrize("mix", ["2W4A", "3W5A", "4W2A", "4W4A", "6W4A", "8W3A"])
+def test_the_published_mixes(recipe: Recipe, mix: str) -> None:
+    bits = recipe.changed(mix).model.bits
+    assert isinstance(bits, Bits)
+    assert (str(bits), bits.weights, bits.activations) == (mix, int(mix[0]), int(mix[2]))
+    assert (bits.input, bits.output) == (8, 8)
+
+
+@pytest.mark.parametrize("text", ["", "4", "4w4a", "1W4A", "4W9A", "4W4A ", "4W4A" * 40])
+def test_bits_of_another_form(recipe: Recipe, text: str) -> None:
+    expected = "weights and activations of 2 to 8 bits, such as 4W4A"
+    message = f"--bits: found {repr(text)[:60]}, expected {expected}"
+    with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
+        recipe.changed(text)
+
+
+def test_bits_need_relu(tmp_path: Path, recipe: Recipe) -> None:
+    leaky = recipe.model_copy(update={"model": recipe.model.model_copy(update={"activation": "leaky_relu"})})
+    with pytest.raises(InputError, match=r"^--bits: found a network with leaky_relu, expected one with relu$"):
+        leaky.changed("4W4A")
+    written = raw()
+    written["model"] |= {"bits": BITS, "activation": "leaky_relu"}
+    refused(tmp_path, written, "what is there at model", "relu where bits are given, not leaky_relu")
+
+
+def test_numbers_are_changed_where_given(recipe: Recipe) -> None:
+    assert recipe.changed(epochs=None, seed=None) == recipe
+    assert recipe.changed(epochs=7, seed=0) == recipe.model_copy(update={"epochs": 7, "seed": 0})
+
+
+def test_the_quantized_recipe_trains_the_network_of_the_float_one() -> None:
+    model = load(SHIPPED.with_name("lpyolo-faces-qat.yaml")).model
+    assert str(model.bits) == "4W4A"
+    assert model.model_copy(update={"bits": "float"}) == load(SHIPPED).model
+
+
+def test_a_quantized_recipe_survives_its_json(recipe: Recipe) -> None:
+    quantized = recipe.changed("3W5A")
+    assert Recipe.model_validate_json(quantized.model_dump_json()) == quantized

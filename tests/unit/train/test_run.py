@@ -23,7 +23,7 @@ from nibble.evaluate.evaluation import evaluate  # noqa: E402
 from nibble.train.recipe import Recipe  # noqa: E402
 from nibble.train.run import train  # noqa: E402
 
-KEYS = {"recipe", "seed", "epochs", "images", "seconds", "ap", "ap50", "sha256"}
+KEYS = {"recipe", "bits", "seed", "epochs", "images", "seconds", "ap", "ap50", "sha256"}
 
 
 def test_a_run_writes_model_checkpoint_curves_and_summary(recipe: Recipe, squares: Path, tmp_path: Path) -> None:
@@ -59,6 +59,24 @@ def test_an_earlier_run_is_not_overwritten(recipe: Recipe, squares: Path, tmp_pa
 def test_resuming_a_finished_run_gives_the_same_model(recipe: Recipe, squares: Path, tmp_path: Path) -> None:
     first = train(recipe, squares, tmp_path / "out")
     assert train(recipe, squares, tmp_path / "out", resume=True) == first
+
+
+def test_a_quantized_run_starts_from_a_float_one_and_writes_both_models(
+    recipe: Recipe, quantized: Recipe, many_squares: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("brevitas")
+    longer = recipe.model_copy(update={"epochs": 12, "validate_every": 12, "checkpoint_every": 12})
+    before = train(longer, many_squares, tmp_path / "float")
+    after = train(quantized, many_squares, tmp_path / "4W4A", init=tmp_path / "float" / "checkpoint.pt")
+    assert (before["bits"], after["bits"]) == ("float", "4W4A")
+    assert after["ap50"] > before["ap50"] - 0.1
+    assert (tmp_path / "4W4A" / "model-qonnx.onnx").exists()
+    assert not (tmp_path / "float" / "model-qonnx.onnx").exists()
+    engine = OnnxruntimeEngine(tmp_path / "4W4A" / "model.onnx", 1)
+    truth = Annotations.read(many_squares / "val.json")
+    precision = evaluate(engine, many_squares / "val", truth, merge_categories=True).precision
+    assert (after["ap"], after["ap50"]) == (precision.ap, precision.ap50)
+    assert train(quantized, many_squares, tmp_path / "4W4A", resume=True) == after
 
 
 def test_resuming_needs_a_checkpoint(recipe: Recipe, squares: Path, tmp_path: Path) -> None:
@@ -101,18 +119,42 @@ def test_the_command(app: typer.Typer, recipe: Recipe, squares: Path, tmp_path: 
     assert (loaded["epochs"], loaded["seed"]) == (1, 8)
 
 
-def test_without_pytorch_the_command_says_what_to_install(
-    app: typer.Typer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_command_quantizes(app: typer.Typer, recipe: Recipe, squares: Path, tmp_path: Path) -> None:
+    pytest.importorskip("brevitas")
+    written = tmp_path / "tiny.yaml"
+    written.write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
+    common = ["train", written, "--data", squares, "--epochs", 1]
+    runner = CliRunner()
+    assert runner.invoke(app, [str(a) for a in (*common, "-o", tmp_path / "f")]).exit_code == 0
+    more = ["-o", tmp_path / "q", "--bits", "3W5A", "--init", tmp_path / "f" / "checkpoint.pt"]
+    result = runner.invoke(app, [str(a) for a in (*common, *more)], catch_exceptions=False)
+    assert "model.onnx (3W5A)" in result.stdout
+    assert json.loads((tmp_path / "q" / "summary.json").read_text())["bits"] == "3W5A"
+
+
+def test_a_resumed_run_has_its_own_weights(app: typer.Typer, tmp_path: Path) -> None:
+    arguments = ["train", "r.yaml", "--data", "d", "-o", str(tmp_path), "--init", "c.pt", "--resume"]
+    text = "nibble train: found both --init and --resume, expected one: a checkpoint to resume has its weights"
+    with pytest.raises(InputError, match=f"^{re.escape(text)}$"):
+        CliRunner().invoke(app, arguments, catch_exceptions=False)
+
+
+@pytest.mark.parametrize(("package", "bits"), [("torch", "float"), ("brevitas", "4W4A")])
+def test_without_a_package_the_command_says_what_to_install(
+    package: str, bits: str, app: typer.Typer, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = importlib.util.find_spec
 
     def absent(name: str, *rest: Any) -> Any:
-        return None if name == "torch" else found(name, *rest)
+        return None if name == package else found(name, *rest)
 
     monkeypatch.setattr(importlib.util, "find_spec", absent)
-    text = "nibble train: found no torch, expected the extra `train`: pip install 'nibble-dpu[train]'"
+    written = tmp_path / "tiny.yaml"
+    chosen = recipe if bits == "float" else recipe.changed(bits)
+    written.write_text(yaml.safe_dump(chosen.model_dump(mode="json")))
+    text = f"nibble train: found no {package}, expected the extra `train`: pip install 'nibble-dpu[train]'"
     with pytest.raises(InputError, match=f"^{re.escape(text)}$"):
-        CliRunner().invoke(app, ["train", "r.yaml", "--data", "d", "-o", str(tmp_path)], catch_exceptions=False)
+        CliRunner().invoke(app, ["train", str(written), "--data", "d", "-o", str(tmp_path)], catch_exceptions=False)
 
 
 def test_the_help_has_an_example(app: typer.Typer) -> None:

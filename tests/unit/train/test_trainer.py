@@ -66,6 +66,22 @@ def test_interrupted_and_resumed_equals_uninterrupted(recipe: Recipe, squares: P
     assert_equal(fitted(recipe, squares, tmp_path / "part.pt", resume=True), whole)
 
 
+def test_a_quantized_network_resumes_to_the_same_weights(quantized: Recipe, squares: Path, tmp_path: Path) -> None:
+    pytest.importorskip("brevitas")
+    whole = fitted(quantized, squares, tmp_path / "whole.pt")
+    with pytest.raises(KeyboardInterrupt):
+        fitted(quantized, squares, tmp_path / "part.pt", Interrupted)
+    assert_equal(fitted(quantized, squares, tmp_path / "part.pt", resume=True), whole)
+
+
+def test_only_weights_of_convolutions_decay(quantized: Recipe) -> None:
+    pytest.importorskip("brevitas")
+    trainer = make_trainer(quantized)
+    decayed, others = (group["params"] for group in trainer.optimizer.param_groups)
+    assert {id(p) for p in decayed} == {id(m.weight) for m in trainer.model if isinstance(m, torch.nn.Conv2d)}
+    assert len(decayed) + len(others) == len(list(trainer.model.parameters()))
+
+
 def test_history_has_a_row_an_epoch_and_validates_as_often_as_said(
     recipe: Recipe, squares: Path, tmp_path: Path
 ) -> None:
