@@ -32,3 +32,15 @@ def _quantized(plain: torch.nn.Sequential, recipe: Recipe) -> torch.nn.Sequentia
     network.load_state_dict(plain.state_dict(), strict=False)
     start_scales(network)
     return network.eval()
+
+
+def round_biases(network: torch.nn.Sequential) -> None:
+    """Move the offset of every normalisation to the bias that the integers have."""
+    from nibble.train.integers import to_integers
+
+    with torch.no_grad():
+        for conv in to_integers(network).convs:
+            norm = getattr(network, conv.name.replace("conv", "norm"))
+            step = torch.from_numpy(conv.scale).double() * float(conv.input_scale)
+            gain = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
+            norm.bias.copy_(torch.from_numpy(conv.bias) * step + norm.running_mean * gain)
