@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from dpu_programs import DATA_BYTES, SIZES, assemble, dump_features, dump_output, fill_memories
 from dpu_spec import Array, Spec
-from hypothesis import HealthCheck, currently_in_test_context, event, given, settings
+from hypothesis import HealthCheck, assume, currently_in_test_context, event, given, settings
 from hypothesis import strategies as st
 
 from nibble.config import DpuConfig
