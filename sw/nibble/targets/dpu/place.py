@@ -117,16 +117,10 @@ class _Placer:
         self.placement.views[op.output] = view
 
     def _plain(self, name: str, op: Op) -> View:
-        """Return a view of `name` that `op` can read.
-
-        Only a dense convolution reads the interleaved input; a depthwise one has weights for one channel a lane.
-        """
+        """Return a view of `name` that `op` can read: a depthwise convolution has weights for one channel a lane."""
         view = self._view(name)
-        if isinstance(op, ConvOp) and not op.depthwise:
-            return view
-        shared = isinstance(op, ConvOp) and len(set(view.places)) < view.channels
-        interleaved = any(plane.buffer.interleaved for plane in view.planes)
-        return self._repack(name) if shared or interleaved else view
+        shared = isinstance(op, ConvOp) and op.depthwise and len(set(view.places)) < view.channels
+        return self._repack(name) if shared else view
 
     def _align(self, op: BinaryOp) -> BinaryOp:
         """Repack operands until channel c of both lies in the same lane."""

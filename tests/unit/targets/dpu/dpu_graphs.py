@@ -92,15 +92,17 @@ class Drawing:
         return {"kernel": kernel, "strides": strides, "dilations": dilations, "pads": pads}
 
     def conv(self) -> None:
-        x = self.pick()
+        self.conv_of(self.pick())
+
+    def conv_of(self, x: ir.Tensor, depthwise: bool = False) -> None:
         window = self.window(x, dilated=True)
         if window is None:
             return
         kernel = window.pop("kernel")
         channels = x.shape[1]
-        groups = self.choice(1, 1, channels, *[g for g in (2, 3, 4) if channels % g == 0])
+        groups = channels if depthwise else self.choice(1, 1, channels, *[g for g in (2, 3, 4) if channels % g == 0])
         out_channels = groups * self.integer(1, max(1, MAX_CHANNELS // groups))
-        if groups == channels and self.choice(True, False):
+        if groups == channels and (depthwise or self.choice(True, False)):
             out_channels = channels
         bits = self.choice(8, 8, 4)
         lowest = -(2 ** (bits - 1))
@@ -172,18 +174,32 @@ class Drawing:
 
     def channels(self) -> None:
         x = self.pick()
-        count = x.shape[1]
-        every = list(range(count))
-        first = self.integer(0, count - 1)
-        shuffled = [int(c) for c in self.random.permutation(count)]
-        repeated = [int(c) for c in self.random.integers(0, count, self.integer(1, 24))]
-        indices = self.choice(every[first:], every[: first + 1], every[::2], shuffled, repeated)
+        every = list(range(x.shape[1]))
+        first = self.integer(0, every[-1])
+        shuffled = [int(c) for c in self.random.permutation(every)]
+        repeated = [int(c) for c in self.random.integers(0, len(every), self.integer(1, 24))]
+        self.channels_of(x, self.choice(every[first:], every[: first + 1], every[::2], shuffled, repeated))
+
+    def channels_of(self, x: ir.Tensor, indices: list[int]) -> ir.Tensor:
         out = self.tensor((1, len(indices), *x.shape[2:]), x.dtype)
         self.node(ir.Channels, (x.name,), out, indices=tuple(indices))
+        return self.tensors[out]
+
+    def misaligned(self) -> None:
+        """A map meets its own channels in another order, or some of them many times over."""
+        x = self.pick()
+        every = list(range(x.shape[1]))
+        if self.choice(True, False):
+            turned = self.channels_of(x, every[::-1])
+            self.choice(self.add_of, self.multiply_of)(*self.choice((x, turned), (turned, x)))
+        else:
+            self.conv_of(self.channels_of(x, (every * 3)[: self.integer(1, 24)]), depthwise=True)
 
     def add(self) -> None:
         a = self.pick()
-        b = self.alike(a, same_channels=True)
+        self.add_of(a, self.alike(a, same_channels=True))
+
+    def add_of(self, a: ir.Tensor, b: ir.Tensor) -> None:
         out = self.tensor(a.shape, self.choice(*TYPES))
         ratios = np.exp2(self.random.uniform(-4, 2, 2))
         codes = np.arange(256) + limits(b.dtype)[0]
@@ -193,7 +209,9 @@ class Drawing:
 
     def multiply(self) -> None:
         a = self.pick()
-        b = self.alike(a, same_channels=True)
+        self.multiply_of(a, self.alike(a, same_channels=True))
+
+    def multiply_of(self, a: ir.Tensor, b: ir.Tensor) -> None:
         out = self.tensor(a.shape, self.choice(*TYPES))
         zero, low, high = self.clip(self.tensors[out].dtype)
         scale = np.float32(np.exp2(self.random.uniform(-14, 0)))
@@ -208,17 +226,8 @@ class Drawing:
 
 
 STEPS = (
-    *(
-        Drawing.neck,
-        Drawing.conv,
-        Drawing.conv,
-        Drawing.conv,
-        Drawing.lookup,
-        Drawing.pool,
-        Drawing.upsample,
-        Drawing.concat,
-    ),
-    *(Drawing.channels, Drawing.add, Drawing.multiply, Drawing.host),
+    *(Drawing.conv, Drawing.conv, Drawing.conv, Drawing.neck, Drawing.misaligned, Drawing.lookup, Drawing.pool),
+    *(Drawing.upsample, Drawing.concat, Drawing.channels, Drawing.add, Drawing.multiply, Drawing.host),
 )
 
 
