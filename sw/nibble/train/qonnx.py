@@ -2,7 +2,7 @@
 
 It is written from the same integers as the golden ONNX, so both hold the same network: weights are codes x scale and
 biases are whole steps of the accumulator. Brevitas' own exporter would keep the biases unrounded, rename the tensors
-and put the weights in a second file.
+and put the weights in a second file. Attributes are written out, defaults too: FINN reads them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ def to_qonnx(network: IntegerNetwork, recipe: Recipe) -> onnx.ModelProto:
         source = writer.node("Relu", act, [source], act)
         source = writer.quant(source, conv.output_scale, conv.bits, signed=False)
         if conv.pool:
-            source = writer.node("MaxPool", pool, [source], pool, kernel_shape=[2, 2], strides=[2, 2])
+            window: dict[str, Any] = {"kernel_shape": [2, 2], "pads": [0] * 4, "strides": [2, 2]}
+            source = writer.node("MaxPool", pool, [source], pool, **window)
     head = network.head
     writer.conv(source, OUTPUT, head.codes, head.weight_bits, head.scale, head.bias)
     return assemble(writer.nodes, writer.constants, recipe, OPSETS)
@@ -70,6 +71,6 @@ class _Writer:
         """Convolve with `codes` * `scale`, which a Quant node tells apart again."""
         steps = scale.reshape(-1, 1, 1, 1)
         weight = self.quant(self.constant(f"{name}_weight", codes * steps), steps, bits, signed=True)
-        kernel, pad = codes.shape[2], codes.shape[2] // 2
         operands = [source, weight, self.constant(f"{name}_bias", bias)]
-        return self.node("Conv", name, operands, name, kernel_shape=[kernel] * 2, pads=[pad] * 4, strides=[1, 1])
+        window: dict[str, Any] = {"kernel_shape": codes.shape[2:], "pads": [codes.shape[2] // 2] * 4, "strides": [1, 1]}
+        return self.node("Conv", name, operands, name, **window, dilations=[1, 1], group=1)

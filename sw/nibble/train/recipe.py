@@ -6,7 +6,6 @@ import re
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -20,6 +19,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from nibble.errors import InputError
+from nibble.yaml_file import read_mapping
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -221,13 +221,11 @@ class Recipe(_Section):
 
 def load(path: Path) -> Recipe:
     """Read a recipe. Raises InputError naming the first key that is wrong."""
+    raw = read_mapping(path, "a training recipe", "a mapping of its keys")
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
         return Recipe.model_validate(raw)
     except ValidationError as error:
         raise _input_error(path, error.errors()[0]) from error
-    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
-        raise InputError(path, f"no readable YAML ({type(error).__name__})", "a training recipe") from error
 
 
 def _input_error(path: Path, first: ErrorDetails) -> InputError:

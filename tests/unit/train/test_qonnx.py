@@ -41,6 +41,8 @@ def test_the_graph_is_what_a_dataflow_compiler_reads(quantized: Recipe) -> None:
     layer = ["Quant", "Conv", "Relu", "Quant", "MaxPool"]
     assert [node.op_type for node in model.graph.node] == ["Quant", *layer * 3, "Quant", "Conv"]
     assert {entry.domain for entry in model.opset_import} == {"", "qonnx.custom_op.general"}
+    attributes = [{a.name for a in node.attribute} for node in model.graph.node if node.op_type == "Conv"]
+    assert attributes == [{"kernel_shape", "pads", "strides", "dilations", "group"}] * 4
     assert read_decoder(model, Path("m.onnx")).classes == ("square",)
     bits = {
         t.name: float(np.frombuffer(t.raw_data, np.float32)[0]) for t in model.graph.initializer if "_bits" in t.name

@@ -85,20 +85,13 @@ def test_the_size_is_a_multiple_of_the_stride(tmp_path: Path) -> None:
     refused(tmp_path, recipe, "what is there at model", "a size that is a multiple of the stride 32, not 400")
 
 
-@pytest.mark.parametrize("text", ["", "[1, 2]", "just words", "&a [*a]"])
-def test_another_yaml_is_refused(tmp_path: Path, text: str) -> None:
-    path = tmp_path / "r.yaml"
-    path.write_text(text)
-    with pytest.raises(InputError, match=r"r\.yaml: found .* at the whole file, expected "):
-        load(path)
-
-
-def test_a_file_that_is_no_yaml(tmp_path: Path) -> None:
-    refused(tmp_path, "a: [", "no readable YAML (ParserError)", "a training recipe")
+@pytest.mark.parametrize(("text", "kind"), [("", "NoneType"), ("[1, 2]", "list"), ("just words", "str")])
+def test_another_yaml_is_refused(tmp_path: Path, text: str, kind: str) -> None:
+    refused(tmp_path, text, f"a {kind}", "a mapping of its keys")
 
 
 def test_an_absent_file(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"found no readable YAML \(FileNotFoundError\), expected a training recipe$"):
+    with pytest.raises(InputError, match=r"found No such file or directory, expected a training recipe$"):
         load(tmp_path / "absent.yaml")
 
 
