@@ -7,11 +7,11 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from nibble.errors import InputError
 from nibble.paths import BUILD_CONFIGS
+from nibble.yaml_file import read_mapping
 
 _UNIT_ADDRESSES = 1 << 20
 """Feature, output and weight addresses are 20 bits (hw/isa/isa.yaml)."""
@@ -159,14 +159,7 @@ def _names(folder: str) -> list[str]:
 
 def _load(model: type[Config], folder: str, source: str | Path) -> Config:
     path = _locate(folder, source)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(path, error.strerror or "an unreadable file", "a YAML file") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(path, f"no YAML ({' '.join(str(error).split())})", "a mapping of keys") from error
-    if not isinstance(content, dict):
-        raise InputError(path, f"a {type(content).__name__}", "a mapping of keys")
+    content = read_mapping(path, "a YAML file", "a mapping of keys")
     if "name" in content:
         raise InputError(path, "unknown key 'name'", "the file's name to be the name")
     try:

@@ -25,11 +25,7 @@ ALL_INPUTS = {"QLinearLeakyRelu": 5, "QLinearSigmoid": 5}
 
 def load_model(path: Path) -> onnx.ModelProto:
     """Read and check an ONNX file, external data included; raises InputError naming the file and what is wrong."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(path, error.strerror or "an unreadable file", "an ONNX model") from error
-    model = _parse(content, path)
+    model = _parse(files.read_bytes(path, "an ONNX model"), path)
     _load_external_data(model, path)
     check_model(model, path)
     return model

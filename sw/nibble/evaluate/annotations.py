@@ -9,8 +9,10 @@ from typing import Annotated
 from pydantic import BaseModel, Field, ValidationError
 
 from nibble.errors import InputError
+from nibble.files import read_bytes
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+Extent = Annotated[float, Field(allow_inf_nan=False, ge=0)]
 
 
 class Picture(BaseModel):
@@ -34,8 +36,8 @@ class Annotation(BaseModel):
 
     image_id: int
     category_id: int
-    bbox: tuple[Finite, Finite, Finite, Finite]
-    area: Finite | None = None
+    bbox: tuple[Finite, Finite, Extent, Extent]
+    area: Extent | None = None
     iscrowd: Annotated[int, Field(ge=0, le=1)] = 0
 
 
@@ -50,10 +52,9 @@ class Annotations(BaseModel):
     def read(cls, path: Path) -> Annotations:
         """Read a COCO annotation file; raises InputError naming the first thing that is wrong."""
         expected = "COCO annotations (JSON with images, categories, annotations)"
+        content = read_bytes(path, expected)
         try:
-            return cls.model_validate_json(path.read_bytes())._checked(path)
-        except OSError as error:
-            raise InputError(path, error.strerror or "an unreadable file", expected) from error
+            return cls.model_validate_json(content)._checked(path)
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(str(part) for part in first["loc"])

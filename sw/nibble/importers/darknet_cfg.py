@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from nibble.errors import InputError, UnsupportedError
+from nibble.files import read_bytes
 
 MAX_BYTES = 1 << 20
 MAX_SIDE = 8192
@@ -106,10 +107,6 @@ def _add_option(path: Path, sections: list[Section], number: int, text: str) -> 
 
 def _lines(path: Path) -> list[str]:
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise InputError(path, f"{path.stat().st_size} bytes", f"a darknet cfg (text, at most {MAX_BYTES} bytes)")
-        return path.read_bytes().decode("utf-8").splitlines()
-    except OSError as error:
-        raise InputError(path, error.strerror or "an unreadable file", "a darknet cfg") from error
+        return read_bytes(path, "a darknet cfg", MAX_BYTES).decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise InputError(path, "bytes that are no text", "a darknet cfg") from error

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nibble.errors import InputError
+from nibble.files import size_of
 
 Floats = npt.NDArray[np.float32]
 
@@ -45,8 +46,8 @@ class Convolution:
 def read_weights(path: Path, convolutions: Sequence[Convolution]) -> Floats:
     """Return the floats of a weights file without its header; raises InputError when their count is not the cfg's."""
     expected = sum(convolution.floats for convolution in convolutions)
+    size = size_of(path, "a darknet weights file")
     try:
-        size = path.stat().st_size
         with path.open("rb") as stream:
             header = _header_bytes(stream.read(12), path)
         found, rest = divmod(size - header, 4)
@@ -72,7 +73,8 @@ def _header_bytes(start: bytes, path: Path) -> int:
 def fold(floats: Floats, convolutions: Sequence[Convolution], path: Path) -> Iterator[tuple[str, Floats, Floats]]:
     """Yield name, weights [filters, channels, size, size] and bias [filters], batch normalization folded in.
 
-    Raises InputError, naming the convolution, for parameters that are not finite or a variance below zero.
+    Raises InputError, naming the convolution, for parameters that are not finite, before or after folding, and for a
+    variance below zero.
     """
     offset = 0
     for conv in convolutions:
@@ -81,6 +83,8 @@ def fold(floats: Floats, convolutions: Sequence[Convolution], path: Path) -> Ite
         if not np.isfinite(part).all():
             raise InputError(path, f"NaN or infinity in {conv.name}", "finite weights")
         weights, bias = _folded(conv, part, path)
+        if not (np.isfinite(weights).all() and np.isfinite(bias).all()):
+            raise InputError(path, f"parameters of {conv.name} whose folding leaves float32", "trained weights")
         yield conv.name, weights.reshape(conv.filters, conv.channels, conv.size, conv.size), bias
 
 
@@ -93,7 +97,8 @@ def _folded(conv: Convolution, part: Floats, path: Path) -> tuple[Floats, Floats
     if (variance < 0).any():
         raise InputError(path, f"a negative variance in {conv.name}", "variances of zero or more")
     factor = scale / np.sqrt(variance + BATCH_NORM_EPSILON)
-    return (weights * factor[:, None]).astype(np.float32), (bias - mean * factor).astype(np.float32)
+    with np.errstate(over="ignore"):
+        return (weights * factor[:, None]).astype(np.float32), (bias - mean * factor).astype(np.float32)
 
 
 def random_stream(convolutions: Sequence[Convolution], seed: int) -> bytes:

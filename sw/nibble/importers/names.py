@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from nibble.errors import InputError
+from nibble.files import read_bytes
 from nibble.yolo.coco import COCO_NAMES
+
+MOST_BYTES = 1 << 20
 
 
 def class_names(count: int, path: Path | None = None) -> tuple[str, ...]:
@@ -16,9 +19,7 @@ def class_names(count: int, path: Path | None = None) -> tuple[str, ...]:
     if path is None:
         return COCO_NAMES if count == len(COCO_NAMES) else tuple(f"class_{index}" for index in range(count))
     try:
-        lines = path.read_text("utf-8").splitlines()
-    except OSError as error:
-        raise InputError(path, error.strerror or "an unreadable file", "class names") from error
+        lines = read_bytes(path, "class names", MOST_BYTES).decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise InputError(path, "bytes that are no text", "class names, one a line") from error
     names = tuple(line.strip() for line in lines if line.strip())

@@ -10,8 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from nibble.errors import InputError
+from nibble.files import read_bytes
 from nibble.yolo.detections import Floats, Placement
 from nibble.yolo.spec import Preprocess
+
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what a decoder has to say, read_picture says
 
 Pixels = npt.NDArray[np.uint8]
 """Rows, columns, RGB."""
@@ -23,10 +26,7 @@ def read_picture(path: Path, upright: bool = True) -> Pixels:
     Raises InputError when the file cannot be read or is not a picture.
     """
     expected = "a picture (JPEG, PNG, ...)"
-    try:
-        content = np.frombuffer(path.read_bytes(), np.uint8)
-    except OSError as error:
-        raise InputError(path, error.strerror or "an unreadable file", expected) from error
+    content = np.frombuffer(read_bytes(path, expected), np.uint8)
     flags = cv2.IMREAD_COLOR if upright else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         decoded: Any = cv2.imdecode(content, flags)

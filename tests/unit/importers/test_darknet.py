@@ -255,7 +255,7 @@ def test_unreadable_cfg(tmp_path: Path) -> None:
     (tmp_path / "b.cfg").write_bytes(b"\xff\xfe")
     assert refused(tmp_path / "b.cfg") == "b.cfg: found bytes that are no text, expected a darknet cfg"
     (tmp_path / "c.cfg").write_bytes(b" " * 2_000_000)
-    assert refused(tmp_path / "c.cfg").startswith("c.cfg: found 2000000 bytes, expected a darknet cfg (text, at most")
+    assert refused(tmp_path / "c.cfg") == "c.cfg: found 2000000 bytes, expected a darknet cfg of at most 1048576 bytes"
 
 
 @pytest.mark.parametrize(
@@ -282,6 +282,15 @@ def test_negative_variance(make: Make) -> None:
     content[20 + 6 * 4 : 20 + 7 * 4] = struct.pack("<f", -1)
     weights.write_bytes(content)
     message = "net.weights: found a negative variance in conv_0, expected variances of zero or more"
+    assert refused(cfg, weights) == message
+
+
+def test_folding_that_leaves_float32(make: Make) -> None:
+    _, cfg, weights = make(net(conv(2) + head()))
+    content = np.frombuffer(weights.read_bytes(), np.float32).copy()
+    content[5 + 2] = content[5 + 8] = 3e38  # scale and weight of the first channel
+    weights.write_bytes(content.tobytes())
+    message = "net.weights: found parameters of conv_0 whose folding leaves float32, expected trained weights"
     assert refused(cfg, weights) == message
 
 

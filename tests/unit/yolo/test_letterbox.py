@@ -108,3 +108,13 @@ def test_missing_picture_and_folder_are_refused(tmp_path: Path) -> None:
         with pytest.raises(InputError) as raised:
             read_picture(path)
         assert str(raised.value) == f"{path}: found {reason}, expected a picture (JPEG, PNG, ...)"
+
+
+def test_what_opencv_cannot_decode_is_one_error_and_nothing_printed(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "float.tiff"
+    cv2.imwrite(str(path), np.ones((4, 4, 3), np.float32))
+    with pytest.raises(InputError, match=r"bytes that are no picture, expected a picture"):
+        read_picture(path)
+    assert capfd.readouterr().err == ""

@@ -20,7 +20,7 @@ from pydantic import Field
 
 from nibble.config import Board, DpuConfig
 from nibble.errors import InputError
-from nibble.files import write_bytes
+from nibble.files import read_bytes, write_bytes
 from nibble.targets.dpu import consistency, isa
 
 FORMAT: Literal["nibble-dpu-program"] = "nibble-dpu-program"
@@ -161,10 +161,9 @@ def save_program(program: Program, path: Path) -> None:
 
 def load_program(path: Path) -> Program:
     """Read a program file and check it whole. Raises InputError naming what is wrong."""
+    content = read_bytes(path, _EXPECTED)
     try:
-        members = _members(path.read_bytes())
-    except OSError as error:
-        raise InputError(path, error.strerror or "an unreadable file", _EXPECTED) from error
+        members = _members(content)
     except Exception as error:  # zipfile raises a dozen unrelated exceptions on damaged archives
         raise InputError(path, f"a damaged or different file ({error})", _EXPECTED) from error
     manifest = _manifest(members.pop("manifest.json", None), path)
