@@ -30,14 +30,15 @@ def compile_(
     Example: nibble compile yolov4-tiny-int8.onnx --board pynq-z2 -o yolov4-tiny.dpu
     """
     from nibble.config import load_board, load_dpu
-    from nibble.files import sha256, write_json
+    from nibble.files import check_outputs, sha256, write_json
     from nibble.graph.prove import lower_proven
     from nibble.onnx_io import load_model
     from nibble.targets.dpu.compiler import compile_graph
     from nibble.targets.dpu.program import save_program
 
+    check_outputs([output, json_file], [model, Path(board), Path(dpu) if dpu else None])
     chosen = load_board(board)
-    size = load_dpu(dpu or chosen.dpu)
+    size = load_dpu(chosen.dpu if dpu is None else dpu)
     graph, _ = lower_proven(load_model(model), model)
     program = compile_graph(graph, chosen, size)
     save_program(program, output)

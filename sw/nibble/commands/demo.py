@@ -27,8 +27,9 @@ def demo(
     """
     from nibble.console import progress
     from nibble.demo import run_demo
-    from nibble.files import write_json
+    from nibble.files import check_outputs, write_json
 
+    check_outputs([json_file], [])
     steps = list(progress(run_demo(output), "Demo", total=5))
     print_table("nibble demo", ("step", "result", "seconds"), [(s.name, s.result, f"{s.seconds:.1f}") for s in steps])
     if json_file:

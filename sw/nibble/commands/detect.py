@@ -39,12 +39,14 @@ def detect(
     """
     from nibble.engines import open_engine
     from nibble.evaluate.detector import detect as detect_picture
-    from nibble.files import write_json
+    from nibble.files import check_outputs, write_json
     from nibble.yolo.draw import draw, save_jpeg
     from nibble.yolo.letterbox import read_picture
     from nibble.yolo.postprocess import Thresholds
 
     targets = _targets(images, output)
+    listing = output / "detections.json"
+    check_outputs([*targets, listing, json], [model, *images])
     opened = open_engine(model, engine)
     rows: list[Row] = []
     for image, target in progress(list(zip(images, targets, strict=True)), "Detecting"):
@@ -54,7 +56,7 @@ def detect(
         rows.append((image, found, vars(took)))
     for image, found, _ in rows:
         _print(image, found, opened)
-    write_json(output / "detections.json", _coco(rows, opened))
+    write_json(listing, _coco(rows, opened))
     if json:
         write_json(json, {"images": [_summary(row, opened) for row in rows]})
 
@@ -73,7 +75,7 @@ def _targets(images: list[Path], output: Path) -> list[Path]:
 def _print(image: Path, found: Detections, engine: Engine) -> None:
     names = [engine.decoder.classes[label] for label in found.labels]
     listed = ", ".join(f"{name} {value:.2f}" for name, value in zip(names, found.scores, strict=True))
-    out.print(f"{image}: {listed or 'nothing found'}", markup=False)
+    out.print(f"{image}: {listed or 'nothing found'}")
 
 
 def _boxes(found: Detections) -> list[list[float]]:

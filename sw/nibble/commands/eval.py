@@ -28,7 +28,7 @@ def evaluate(
     nms: Annotated[float, typer.Option(min=0, max=1, help="Overlap (IoU) above which a box yields.")] = 0.45,
     max_detections: Annotated[int, typer.Option(min=1, help="Most detections a picture.")] = 100,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first pictures.")] = None,
-    threads: Annotated[int, typer.Option(min=0, help="Threads of onnxruntime; 0: all cores.")] = 0,
+    threads: Annotated[int, typer.Option(min=0, max=1024, help="Threads of onnxruntime; 0: all cores.")] = 0,
     merge_categories: Annotated[
         bool, typer.Option("--merge-categories", help="All categories are the model's only class.")
     ] = False,
@@ -41,9 +41,10 @@ def evaluate(
     from nibble.engines import open_engine
     from nibble.evaluate.annotations import Annotations
     from nibble.evaluate.evaluation import evaluate as evaluate_model
-    from nibble.files import write_json
+    from nibble.files import check_outputs, write_json
     from nibble.yolo.postprocess import Thresholds
 
+    check_outputs([json], [*models, annotations])
     truth = Annotations.read(annotations)
     truth = truth.first(limit) if limit else truth
     opened = [open_engine(model, engine, threads) for model in models]

@@ -40,8 +40,10 @@ def darknet(
 
     Example: nibble import darknet yolov4-tiny.cfg yolov4-tiny.weights --names coco.names -o yolov4-tiny.onnx
     """
+    from nibble.files import check_outputs
     from nibble.importers import import_darknet
 
+    check_outputs([output, json_file], [cfg, weights, names])
     sources = [source for source in (weights, random_weights) if source is not None]
     if len(sources) != 1:
         found = f"{'both' if sources else 'neither'} of WEIGHTS and --random-weights"
@@ -78,9 +80,11 @@ def onnx_(
 
     Example: nibble import onnx yolov10n.onnx --names coco.names -o yolov10n-raw.onnx
     """
+    from nibble.files import check_outputs
     from nibble.importers import Options, import_onnx
     from nibble.importers.onnx_input import parse_shape
 
+    check_outputs([output, json_file], [model, names])
     options = Options(
         decoder=decoder,
         heads=tuple(word.strip() for word in heads.split(",")) if heads else (),

@@ -29,6 +29,7 @@ def inspect(
     from nibble.onnx_io import load_model
     from nibble.quantize.inspection import inspect_graph
 
+    files.check_outputs([json_file], [model])
     found = inspect_graph(load_model(model).graph)
     size, digest = model.stat().st_size, files.sha256(model)
     if json_file:

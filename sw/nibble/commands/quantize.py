@@ -33,6 +33,7 @@ def quantize(
     from nibble.quantize.quantizer import quantize_file
     from nibble.quantize.recipe import load_recipe
 
+    files.check_outputs([output, json_file], [model, calib, Path(recipe)])
     given = {"images": images, "seed": seed, "per_channel": False if per_tensor else None}
     chosen = load_recipe(recipe).model_copy(update={k: v for k, v in given.items() if v is not None})
     name = Path(recipe).stem

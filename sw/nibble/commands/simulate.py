@@ -34,7 +34,7 @@ def simulate(
     Example: nibble simulate yolov4-tiny.dpu --engine cppsim --image dog.jpg
     """
     from nibble.errors import CheckFailedError, InputError, UnsupportedError
-    from nibble.files import write_json
+    from nibble.files import check_outputs, write_json
     from nibble.simulate.check import frames_of
     from nibble.simulate.check import simulate as run
     from nibble.simulate.engine import CppsimCore
@@ -44,6 +44,7 @@ def simulate(
         raise UnsupportedError("--engine", f"{engine} (this version simulates with cppsim)")
     if kernel not in ("fast", "reference"):
         raise InputError("--kernel", kernel, "fast or reference")
+    check_outputs([json_file], [program, *(image or [])])
     loaded = load_program(program)
     if board is not None and board != loaded.manifest.board.name:
         raise InputError(

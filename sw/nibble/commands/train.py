@@ -44,10 +44,11 @@ def train(
     --data faces -o runs/faces-4w4a
     """
     _need_extra("torch", "matplotlib")
-    from nibble.files import write_json
+    from nibble.files import check_outputs, write_json
     from nibble.train.recipe import load
     from nibble.train.run import train as run
 
+    check_outputs([json_file], [recipe, init])
     if init and resume:
         raise InputError("nibble train", "both --init and --resume", "one: a checkpoint to resume has its weights")
     chosen = load(recipe).changed(bits, epochs=epochs, seed=seed)

@@ -31,9 +31,10 @@ def verify(
     Example: nibble verify yolov4-tiny-int8.onnx --images coco/val2017 --limit 20
     """
     from nibble.errors import CheckFailedError
-    from nibble.files import write_json
+    from nibble.files import check_outputs, write_json
     from nibble.graph.verify import verify_file
 
+    check_outputs([json], [model, images])
     result = verify_file(model, images, limit, partial(progress, description="Verifying"))
     _print(model, result)
     if json:
