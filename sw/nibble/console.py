@@ -18,9 +18,12 @@ _NUMBER = re.compile(r"[-+]?[\d.,]+%?|-|nan")
 
 JsonOption = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write a machine-readable summary.")]
 
-out = Console(highlight=False, soft_wrap=True)
+_PLAIN: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False}
+"""Text is printed as it is: file and tensor names may hold brackets and colons."""
+
+out = Console(soft_wrap=True, **_PLAIN)
 """Results."""
-err = Console(stderr=True, highlight=False)
+err = Console(stderr=True, **_PLAIN)
 """Progress and warnings."""
 
 
@@ -42,4 +45,4 @@ def print_table(title: str, columns: Iterable[str], rows: Iterable[Iterable[Any]
     for row in cells:
         table.add_row(*row)
     natural = Measurement.get(out, out.options.update(width=10_000), table).maximum
-    Console(highlight=False, soft_wrap=True, width=max(out.width, natural)).print(table)
+    Console(soft_wrap=True, **_PLAIN, width=max(out.width, natural)).print(table)

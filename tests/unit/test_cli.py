@@ -3,8 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import typer
 
-from nibble import cli
+from nibble import cli, console
 from nibble.errors import InputError
 
 
@@ -44,3 +45,33 @@ def test_errors_are_one_line_and_a_traceback_only_with_debug(capsys: pytest.Capt
     assert capsys.readouterr().err == "nibble: absent.onnx: found No such file or directory, expected an ONNX model\n"
     with pytest.raises(InputError):
         cli.main(["verify", "absent.onnx", "--debug"])
+
+
+def test_names_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    console.print_table("[/x] :dog:.onnx", ("[b]name[/b]",), [("[i]0[/]:cat:",)])
+    console.out.print("[bold]q.onnx")
+    assert capsys.readouterr().out.split() == ["[/x]", ":dog:.onnx", "[b]name[/b]", "[i]0[/]:cat:", "[bold]q.onnx"]
+
+
+def _run(raised: BaseException, monkeypatch: pytest.MonkeyPatch) -> int:
+    def work(_: typer.Typer) -> None:
+        raise raised
+
+    monkeypatch.setattr("nibble.commands.verify.register", lambda app: app.command(name="verify")(lambda: work(app)))
+    return _exit_code("verify")
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "line"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (MemoryError(), 2, "not enough memory"),
+        (OSError(28, "No space left on device", "q.onnx"), 2, "q.onnx: No space left on device"),
+        (KeyError("x"), 70, "internal error, KeyError: 'x' (--debug shows where)"),
+    ],
+)
+def test_whatever_happens_is_one_line(
+    raised: BaseException, code: int, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _run(raised, monkeypatch) == code
+    assert capsys.readouterr().err == f"nibble: {line}\n"
