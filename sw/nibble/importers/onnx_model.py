@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx.inliner import inline_local_functions
 
-from nibble.errors import UnsupportedError
+from nibble.errors import InputError, UnsupportedError
 from nibble.importers import heads, recognise
 from nibble.importers.graph_tools import (
     free_initializers,
@@ -39,9 +39,12 @@ def import_onnx(path: Path, options: Options = NO_OPTIONS, shape: Shape | None =
     fix_input(model, path, shape)
     probe(model, path)
     if has_decoder(model) and not options.decoder:
+        if options != NO_OPTIONS:
+            raise InputError(path, "decoder facts inside", "--decoder too, where options replace them")
         decoder = read_decoder(model, path)
     else:
         groups, kind = _heads(model, path, options)
+        recognise.check_options(kind, options)
         names = _names(model, groups)
         heads.cut(model, [head for group in groups for head in group], names)
         decoder = recognise.describe(model, path, kind, groups, names, options)

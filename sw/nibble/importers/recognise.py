@@ -13,7 +13,7 @@ import onnx
 from nibble.errors import InputError
 from nibble.importers.heads import RawHead
 from nibble.importers.names import class_names
-from nibble.yolo.spec import FAMILIES, Decoder, Head, Preprocess
+from nibble.yolo.spec import FAMILIES, LARGEST, Decoder, Head, Preprocess, is_divisor
 
 YOLOV5_ANCHORS = (10, 13, 16, 30, 33, 23, 30, 61, 62, 45, 59, 119, 116, 90, 156, 198, 373, 326)
 """COCO anchors of YOLOv5 (ultralytics/yolov5, models/yolov5s.yaml), strides 8, 16, 32."""
@@ -23,6 +23,9 @@ NANODET_STD = (57.375, 57.12, 58.395)
 NANODET_BINS = 8
 DFL_CHANNELS = 64
 """Four sides of 16 bins, in every published YOLOv8 and YOLOv10."""
+
+USED_BY = {"anchors": ("yolo", "yolov5"), "scale_x_y": ("yolo",), "bins": ("nanodet",)}
+"""Families that an option says something about."""
 
 Groups = list[list[RawHead]]
 
@@ -40,6 +43,13 @@ class Options:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     bins: int | None = None
+
+
+def check_options(kind: str, options: Options) -> None:
+    """Raise InputError for an option that the decoder of family `kind` has no use for."""
+    for key, users in USED_BY.items():
+        if getattr(options, key) and kind not in users:
+            raise InputError(f"--{key.replace('_', '-')}", f"a {kind} decoder", " or ".join(users))
 
 
 def group_heads(heads: Sequence[RawHead]) -> Groups:
@@ -116,8 +126,10 @@ def _preprocess(model: onnx.ModelProto, kind: str, options: Options) -> Preproce
     if color not in ("rgb", "bgr"):
         raise InputError("--color", color, "rgb or bgr")
     mean, std = _triple("--mean", options.mean or custom.mean), _triple("--std", options.std or custom.std)
-    if not all(std):
-        raise InputError("--std", "0", "numbers other than zero")
+    if any(abs(value) > LARGEST for value in mean):
+        raise InputError("--mean", ",".join(f"{value:g}" for value in mean), f"numbers of at most {LARGEST:g}")
+    if not all(map(is_divisor, std)):
+        raise InputError("--std", ",".join(f"{value:g}" for value in std), f"numbers of {1 / LARGEST:g} to {LARGEST:g}")
     return replace(custom, color=color, mean=mean, std=std)
 
 

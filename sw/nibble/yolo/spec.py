@@ -7,7 +7,6 @@ stage guesses. Standard library only: the board runtime imports this file.
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -16,6 +15,13 @@ METADATA_KEY = "nibble.decoder"
 FAMILIES = ("yolo", "yolov5", "yolov8", "yolov10", "nanodet")
 """yolo: darknet v2/v3/v4 anchors; yolov5: anchors with (2*sigmoid)**2; yolov8: DFL boxes, class logits, NMS;
 yolov10: the same without NMS; nanodet: class logits and DFL boxes in one output, centres on the stride grid."""
+LARGEST = 1e6
+"""Of the numbers that a pixel is normalized with."""
+
+
+def is_divisor(value: float) -> bool:
+    """Tell whether pixels can be divided by `value`."""
+    return 1 / LARGEST <= value <= LARGEST
 
 
 @dataclass(frozen=True)
@@ -106,8 +112,8 @@ def _preprocess(raw: dict[str, Any]) -> Preprocess:
         raise ValueError(f"input {made.width}x{made.height}, padding {made.padding}, expected pixels and 0 to 255")
     if made.color not in ("rgb", "bgr"):
         raise ValueError(f"color {made.color!r}, expected rgb or bgr")
-    if not (len(mean) == len(std) == 3 and all(map(math.isfinite, mean + std)) and all(std)):
-        raise ValueError(f"mean {mean} and std {std}, expected three numbers each, std not 0")
+    if len(mean) != 3 or len(std) != 3 or not all(map(is_divisor, std)) or not all(abs(m) <= LARGEST for m in mean):
+        raise ValueError(f"mean {mean} and std {std}, expected three each, std of {1 / LARGEST:g} to {LARGEST:g}")
     return made
 
 

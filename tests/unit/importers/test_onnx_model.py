@@ -246,7 +246,11 @@ def test_nanodet_bins(imported: Imported) -> None:
             Options(decoder="yolov5", anchors=(1, 2) * 15),
             "heads with 5 anchors that leave -0.2, -0.2, -0.2, expected one",
         ),
-        (Options(decoder="yolov5", scale_x_y=(1,)), "--scale-x-y: found 1 numbers, expected 3, strides ascending"),
+        (Options(decoder="yolov5", scale_x_y=(1,)), "--scale-x-y: found a yolov5 decoder, expected yolo"),
+        (
+            Options(decoder="yolo", anchors=(1, 2) * 9, scale_x_y=(1,)),
+            "--scale-x-y: found 1 numbers, expected 3, strides ascending",
+        ),
         (
             Options(decoder="yolov8"),
             "found 1 heads at stride 8, expected two, boxes and classes (give them with --heads)",
@@ -258,7 +262,10 @@ def test_nanodet_bins(imported: Imported) -> None:
         ),
         (Options(decoder="yolov5", color="hsv"), "--color: found hsv, expected rgb or bgr"),
         (Options(decoder="yolov5", std=(1, 1)), "--std: found 2 numbers, expected three, one a channel"),
-        (Options(decoder="yolov5", std=(1, 1, 0)), "--std: found 0, expected numbers other than zero"),
+        (Options(decoder="yolov5", std=(1, 1, 0)), "--std: found 1,1,0, expected numbers of 1e-06 to 1e+06"),
+        (Options(decoder="yolov5", mean=(0, -1e9, 0)), "--mean: found 0,-1e+09,0, expected numbers of at most 1e+06"),
+        (Options(decoder="yolov5", bins=8), "--bins: found a yolov5 decoder, expected nanodet"),
+        (Options(decoder="nanodet", anchors=(1, 2)), "--anchors: found a nanodet decoder, expected yolo or yolov5"),
     ],
 )
 def test_what_the_options_cannot_mean(options: Options, message: str, imported: Imported) -> None:
@@ -370,6 +377,8 @@ def test_decoder_already_recorded_is_kept(imported: Imported, data: Path) -> Non
     model, kept = imported(source)
     assert kept == decoder
     assert len([entry for entry in model.metadata_props if entry.key == "nibble.decoder"]) == 1
+    with pytest.raises(InputError, match="found decoder facts inside, expected --decoder too, where options replace"):
+        imported(source, Options(names=Path("other.names")))
 
 
 @pytest.mark.parametrize("form", ["fp32", "int8_qoperator"])
