@@ -91,3 +91,17 @@ def test_every_darknet_name_matches_coco(data: Path) -> None:
     names = (data / "models" / "coco.names").read_text().split("\n")[:80]
     categories = [Category(id=index, name=name) for index, name in enumerate(COCO_NAMES)]
     assert match_categories(names, categories) == {index: index for index in range(80)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"bbox": [1, 2, -3, 4]}, "Input should be greater than or equal to 0 at annotations.0.bbox.2"),
+        ({"bbox": [1, 2, 3]}, "Field required at annotations.0.bbox.3"),
+        ({"area": -1}, "Input should be greater than or equal to 0 at annotations.0.area"),
+    ],
+)
+def test_impossible_boxes_are_refused(annotations: Path, tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    content = json.loads(annotations.read_text())
+    content["annotations"][0].update(changes)
+    assert refused(tmp_path / "x.json", json.dumps(content)) == f"{message}, {EXPECTED}"
