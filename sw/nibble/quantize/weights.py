@@ -23,7 +23,7 @@ class Weights:
     scale: Floats
 
 
-def quantize_weights(weight: Floats, bias: Floats | None, input_scale: float, per_channel: bool) -> Weights:
+def quantize_weights(weight: Floats, bias: Floats, input_scale: float, per_channel: bool) -> Weights:
     """Return symmetric int8 weights, value = code * scale, the largest magnitude on code 127.
 
     A channel whose weights are so small beside its `bias` that the bias would need more than 23 bits in steps of
@@ -31,8 +31,7 @@ def quantize_weights(weight: Floats, bias: Floats | None, input_scale: float, pe
     """
     channels = weight.reshape(len(weight), -1)
     scale = np.abs(channels).max(axis=1).astype(np.float64) / INT8_LIMIT
-    if bias is not None:
-        scale = np.maximum(scale, np.abs(bias) / (_BIAS_LIMIT * input_scale))
+    scale = np.maximum(scale, np.abs(bias) / (_BIAS_LIMIT * input_scale))
     scale = np.maximum(np.where(scale > 0, scale, scale.max()), _SMALLEST_SCALE)
     if not per_channel:
         scale = scale.max(keepdims=True)

@@ -60,16 +60,15 @@ class _Writer:
 
     def _conv(self, node: onnx.NodeProto) -> None:
         data, output, weights = node.input[0], self._result(node), self._weights(node)
+        bias = quantize_bias(self._bias(node), self.params[data].scale, weights.scale)
         operands = [
             *self._codes(data),
             self._constant(f"{node.name}_weight_quantized", weights.codes),
             self._constant(f"{node.name}_weight_scale", _scalar(weights.scale)),
             self._constant(f"{node.name}_weight_zero_point", _scalar(np.zeros(len(weights.scale), np.int8))),
             *self._scale_and_zero(output),
+            self._constant(f"{node.name}_bias_quantized", bias),
         ]
-        if (bias := self._bias(node)) is not None:
-            codes = quantize_bias(bias, self.params[data].scale, weights.scale)
-            operands.append(self._constant(f"{node.name}_bias_quantized", codes))
         self._emit("QLinearConv", node, operands, output)
 
     def _head(self, node: onnx.NodeProto) -> None:
@@ -78,17 +77,14 @@ class _Writer:
         zero = self._constant(f"{node.name}_weight_zero_point", np.int8(0))
         scale = np.float32(self.params[node.input[0]].scale) * weights.scale
         factor = self._constant(f"{output}_scale", np.broadcast_to(scale, len(weights.codes)).reshape(1, -1, 1, 1))
-        bias = self._bias(node)
-        scaled = output if bias is None else f"{output}_scaled"
+        offset = self._constant(f"{output}_bias", self._bias(node).reshape(1, -1, 1, 1))
         operands = [data, codes, data_zero, zero]
         self._append("ConvInteger", f"{node.name}_quant", operands, f"{output}_accumulator", attributes=node.attribute)
         to_float = [helper.make_attribute("to", onnx.TensorProto.FLOAT)]
         cast = f"{output}_accumulator_float"
         self._append("Cast", f"{node.name}_cast", [f"{output}_accumulator"], cast, attributes=to_float)
-        self._append("Mul", f"{node.name}_scale", [cast, factor], scaled)
-        if bias is not None:
-            offset = self._constant(f"{output}_bias", bias.reshape(1, -1, 1, 1))
-            self._append("Add", f"{node.name}_bias", [scaled, offset], output)
+        self._append("Mul", f"{node.name}_scale", [cast, factor], f"{output}_scaled")
+        self._append("Add", f"{node.name}_bias", [f"{output}_scaled", offset], output)
         self.as_float.add(output)
 
     def _move(self, node: onnx.NodeProto) -> None:
@@ -133,9 +129,11 @@ class _Writer:
         weight = numpy_helper.to_array(self.constants[node.input[1]])
         return quantize_weights(weight, self._bias(node), self.params[node.input[0]].scale, self.per_channel)
 
-    def _bias(self, node: onnx.NodeProto) -> Floats | None:
+    def _bias(self, node: onnx.NodeProto) -> Floats:
         name = node.input[2] if len(node.input) > 2 else ""
-        return numpy_helper.to_array(self.constants[name]) if name else None
+        if name:
+            return numpy_helper.to_array(self.constants[name])
+        return np.zeros(self.constants[node.input[1]].dims[0], np.float32)
 
     def _codes(self, tensor: str) -> tuple[str, str, str]:
         """Return the names of a tensor's codes, scale and zero point; quantizes it where it is float so far."""

@@ -16,7 +16,7 @@ weights = hnp.arrays(
 
 @given(weights, st.booleans())
 def test_weights_come_back_within_half_a_step(weight: np.ndarray, per_channel: bool) -> None:
-    result = quantize_weights(weight, None, 0.1, per_channel)
+    result = quantize_weights(weight, np.zeros(len(weight), np.float32), 0.1, per_channel)
     assert result.codes.dtype == np.int8
     assert np.abs(result.codes.astype(int)).max() <= 127
     assert result.scale.shape == ((len(weight),) if per_channel else (1,))
@@ -42,12 +42,12 @@ def test_the_bias_always_fits(weight: np.ndarray, bias: float, input_scale: floa
 
 def test_the_largest_weight_of_each_channel_is_127() -> None:
     weight = np.array([[0.5, -1.0], [8.0, 2.0]], np.float32).reshape(2, 2, 1, 1)
-    assert quantize_weights(weight, None, 1.0, True).codes.ravel().tolist() == [64, -127, 127, 32]
-    assert quantize_weights(weight, None, 1.0, False).codes.ravel().tolist() == [8, -16, 127, 32]
+    assert quantize_weights(weight, np.zeros(2, np.float32), 1.0, True).codes.ravel().tolist() == [64, -127, 127, 32]
+    assert quantize_weights(weight, np.zeros(2, np.float32), 1.0, False).codes.ravel().tolist() == [8, -16, 127, 32]
 
 
 def test_a_dead_channel_takes_the_scale_of_the_others() -> None:
     weight = np.array([0.0, 12.7], np.float32).reshape(2, 1, 1, 1)
-    result = quantize_weights(weight, None, 1.0, True)
+    result = quantize_weights(weight, np.zeros(2, np.float32), 1.0, True)
     assert result.codes.ravel().tolist() == [0, 127]
     assert result.scale[0] == result.scale[1]
