@@ -8,7 +8,7 @@ from pathlib import Path
 
 import onnx
 import onnxruntime
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from google.protobuf.message import DecodeError, Message  # type: ignore[import-untyped]
 from onnx.external_data_helper import load_external_data_for_model
 
 from nibble import files
@@ -92,7 +92,20 @@ def _parse(content: bytes, where: Where) -> onnx.ModelProto:
         raise InputError(where, "bytes that are no ONNX model", "an ONNX model") from error
     if not model.graph.node:
         raise InputError(where, "no graph", "an ONNX model")
+    if _has_broken_text(model):
+        raise InputError(where, "a name or text that is no UTF-8", "an ONNX model")
     return model
+
+
+def _has_broken_text(message: Message) -> bool:
+    """Tell whether a text field holds no UTF-8: protobuf then gives bytes where all readers expect a string."""
+    for field, value in message.ListFields():
+        values = value if field.is_repeated else [value]
+        if field.type == field.TYPE_STRING and any(isinstance(one, bytes) for one in values):
+            return True
+        if field.type == field.TYPE_MESSAGE and any(_has_broken_text(one) for one in values):
+            return True
+    return False
 
 
 def _load_external_data(model: onnx.ModelProto, path: Path) -> None:

@@ -47,6 +47,16 @@ def test_what_is_no_model(tmp_path: Path) -> None:
     assert refused(path) == "found bytes that are no ONNX model, expected an ONNX model"
 
 
+@pytest.mark.parametrize("name", ["nodename", "metadata"])
+def test_text_that_is_no_text(name: str, tmp_path: Path) -> None:
+    model = tiny()
+    model.graph.node[0].name = "nodename"
+    model.metadata_props.add(key="k", value="metadata")
+    path = tmp_path / "m.onnx"
+    path.write_bytes(model.SerializeToString().replace(name.encode(), b"\xff" * 8))
+    assert refused(path) == "found a name or text that is no UTF-8, expected an ONNX model"
+
+
 def test_an_invalid_graph_is_named(tmp_path: Path) -> None:
     model = tiny()
     model.graph.node[0].input[0] = "nothing"
