@@ -60,10 +60,9 @@ def quantize_file(
     UnsupportedError naming the file at fault.
     """
     start = time.perf_counter()
-    model = load_model(source)
-    preprocess = read_decoder(model, source).preprocess
+    prepared, preprocess = _open(source)
     pictures = choose_pictures(calibration, recipe.images, recipe.seed)
-    quantized = quantize_model(model, PictureInputs(pictures, preprocess, watch), preprocess, recipe, source)
+    quantized = _quantize(prepared, PictureInputs(pictures, preprocess, watch), preprocess, recipe, source)
     facts = {"name": name, **recipe.model_dump(), "calibration_images": len(pictures)}
     quantized.metadata_props.append(onnx.StringStringEntryProto(key=RECIPE_KEY, value=json.dumps(facts)))
     save_model(quantized, target)
@@ -79,6 +78,12 @@ def quantize_file(
     )
 
 
+def _open(source: Path) -> tuple[onnx.ModelProto, Preprocess]:
+    """Return the prepared model alone: the one read is not kept, large ones count twice otherwise."""
+    model = load_model(source)
+    return prepare(model, source), read_decoder(model, source).preprocess
+
+
 def quantize_model(
     model: onnx.ModelProto,
     inputs: Inputs,
@@ -87,7 +92,16 @@ def quantize_model(
     where: Path,
 ) -> onnx.ModelProto:
     """Return the integer form of a float `model`, calibrated on `inputs` [1, 3, H, W]; `where` is named in errors."""
-    prepared = prepare(model, where)
+    return _quantize(prepare(model, where), inputs, preprocess, recipe, where)
+
+
+def _quantize(
+    prepared: onnx.ModelProto,
+    inputs: Inputs,
+    preprocess: Preprocess,
+    recipe: IntegerRecipe | ReferenceRecipe,
+    where: Path,
+) -> onnx.ModelProto:
     _check_input(prepared.graph, preprocess, where)
     if isinstance(recipe, ReferenceRecipe):
         from nibble.quantize.reference import quantize_reference  # its library loads torch where that is installed
