@@ -66,8 +66,6 @@ def _sample(path: Path, notes: list[Annotation], index: dict[int, int], size: in
     rows = slice(place.top, place.top + place.scaled_height)
     columns = slice(place.left, place.left + place.scaled_width)
     boxes = np.array([note.bbox for note in notes], np.float32).reshape(-1, 4)
-    if (boxes[:, 2:] < 0).any():
-        raise InputError(path, "a box with a negative side", "x, y, width, height in pixels")
     boxes[:, 2:] += boxes[:, :2]
     ratio = np.array([place.scaled_width / place.width, place.scaled_height / place.height] * 2, np.float32)
     classes = [IGNORED if note.iscrowd else index[note.category_id] for note in notes]

@@ -59,7 +59,7 @@ def test_a_class_that_no_category_has(squares: Path, recipe: Recipe) -> None:
 
 def test_a_box_of_negative_side(squares: Path, recipe: Recipe) -> None:
     change(squares, lambda raw: raw["annotations"][0].update(bbox=[1, 1, -4, 3]))
-    text = r"0\.png: found a box with a negative side, expected x, y, width, height in pixels$"
+    text = r"train\.json: found .* at annotations\.0\.bbox\.2, expected COCO annotations"
     with pytest.raises(InputError, match=text):
         load_samples(squares, recipe, recipe.data.train)
 
