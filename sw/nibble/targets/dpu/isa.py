@@ -102,15 +102,15 @@ class Register(IntEnum):
     PARAMETER_HASH = 0x08
     """ro: first 32 bits of the SHA-256 of the hardware parameters."""
     CONTROL = 0x0C
-    """rw: bit 0 start (self-clearing), bit 1 soft reset, bit 2 interrupt enable."""
+    """rw: bit 0 start (self-clearing, ignored while busy), bit 1 soft reset, bit 2 interrupt enable."""
     STATUS = 0x10
-    """ro: bit 0 busy, bit 1 done, bit 2 error."""
+    """ro: bit 0 busy, bit 1 done, bit 2 error; done or error raises the interrupt, start clears both."""
     ERROR = 0x14
     """ro: error code."""
     ERROR_ADDRESS = 0x18
     """ro: byte offset of the faulting instruction."""
     INTERRUPT = 0x1C
-    """w1c: bit 0 pending."""
+    """w1c: bit 0 pending; cleared by writing 1."""
     EXPECTED_HASH = 0x20
     """rw: hash in the program; start is refused when it differs."""
     BASE_LOW = 0x24
@@ -308,12 +308,12 @@ class Conv(Instruction):
     and lanes l of w[k][i][j][o][l] * x[k][row*stride_h + i*dilation_h][col*stride_w + j*dilation_w][l], modulo 2^32.
     Input planes are plane pixels apart, in_cols pixels a row. Weights lie at weight byte w_address*16, at 4 bits two a
     byte with `weights4` (even lane low). With `depthwise` output lane o = k*INPUTS + l uses its own lane only: weights
-    [k][i][j][l], blocks <= OUTPUTS / INPUTS. When `last`, entries become results: with `raw` the int32 itself (four
-    little-endian bytes); else y = clamp(rint(float32(acc) * scale[o]) + zero, low, high), product rounded to float32,
-    rint half to even; with `table` y = table[y + 128]. Results of lane o go to the output memory: planes of
-    out_rows*out_cols pixels, plane o / INPUTS after plane, from out_address on, at 8 bits, 4 bits (`out4`) or 32 bits
-    (`raw`) an element. bias and scale are at parameter entry param_address + o. When not `last`, nothing is written to
-    the output memory. `raw` goes with neither `table` nor `out4`.
+    [k][i][j][l], blocks <= OUTPUTS / INPUTS; to the lanes beyond, nothing is added. When `last`, entries become
+    results: with `raw` the int32 itself (four little-endian bytes); else y = clamp(rint(float32(acc) * scale[o]) +
+    zero, low, high), product rounded to float32, rint half to even; with `table` y = table[y + 128]. Results of lane o
+    go to the output memory: planes of out_rows*out_cols pixels, plane o / INPUTS after plane, from out_address on, at 8
+    bits, 4 bits (`out4`) or 32 bits (`raw`) an element. bias and scale are at parameter entry param_address + o. When
+    not `last`, nothing is written to the output memory. `raw` goes with neither `table` nor `out4`.
     """
 
     OPCODE = 4
