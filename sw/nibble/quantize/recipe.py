@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from nibble.errors import InputError
 from nibble.paths import BUILD_CONFIGS
+from nibble.yaml_file import read_mapping
 
 FOLDER = BUILD_CONFIGS / "recipes"
 
@@ -55,13 +55,7 @@ _ADAPTER: TypeAdapter[ReferenceRecipe | IntegerRecipe] = TypeAdapter(Recipe)
 def load_recipe(source: str) -> ReferenceRecipe | IntegerRecipe:
     """Read a recipe: a YAML path, or the name of a built-in one. Raises InputError naming the file and the key."""
     path = _locate(source)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(path, error.strerror or "an unreadable file", "a recipe") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(path, f"no YAML ({_line(error)})", "a recipe") from error
-    return _validate(content, path)
+    return _validate(read_mapping(path, "a recipe", "a mapping of recipe keys"), path)
 
 
 def builtin_names() -> list[str]:
@@ -78,9 +72,7 @@ def _locate(source: str) -> Path:
     return path
 
 
-def _validate(content: Any, path: Path) -> ReferenceRecipe | IntegerRecipe:
-    if not isinstance(content, dict):
-        raise InputError(path, f"a {type(content).__name__}", "a mapping of recipe keys")
+def _validate(content: dict[Any, Any], path: Path) -> ReferenceRecipe | IntegerRecipe:
     try:
         return _ADAPTER.validate_python(content)
     except ValidationError as error:
@@ -100,7 +92,3 @@ def _explain(key: str, first: Any, content: dict[Any, Any]) -> tuple[str, str]:
     if kind == "union_tag_invalid":
         return f"{key}: {content.get(key)!r}", "onnxruntime or nibble"
     return f"{key}: {content.get(key)!r}", message.removeprefix("Input should be ")
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())
