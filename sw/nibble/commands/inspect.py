@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nibble.console import JsonOption, out, print_table
+
+if TYPE_CHECKING:
+    import onnx
 
 
 def register(app: typer.Typer) -> None:
@@ -30,7 +33,8 @@ def inspect(
     from nibble.quantize.inspection import inspect_graph
 
     files.check_outputs([json_file], [model])
-    found = inspect_graph(load_model(model).graph)
+    loaded = load_model(model)
+    found = inspect_graph(loaded.graph, _accelerated(loaded, model))
     size, digest = model.stat().st_size, files.sha256(model)
     if json_file:
         files.write_json(json_file, {"conv": [asdict(conv) for conv in found], "sha256": digest, "bytes": size})
@@ -38,3 +42,20 @@ def inspect(
     rows = [(c.name, c.op, c.weight_bits, c.activation_bits, c.scheme, c.runs_on) for c in found]
     print_table(f"{model}: {len(found)} convolutions", columns, rows)
     out.print(f"{size} bytes, SHA-256 {digest}")
+
+
+def _accelerated(model: onnx.ModelProto, path: Path) -> dict[str, int]:
+    """Return the outputs of the convolutions that the DPU will run, each with the bits of the codes it reads."""
+    from nibble.errors import NibbleError
+    from nibble.graph.ir import Conv
+    from nibble.graph.lower import lower
+    from nibble.importers.probe import probe
+    from nibble.targets.dpu.legalize import unsupported
+
+    probe(model, path)
+    try:
+        graph = lower(model, path)
+    except NibbleError:  # float, QDQ or dynamic: a model to look at, but none to compile
+        return {}
+    convolutions = [node for node in graph.nodes if isinstance(node, Conv) and unsupported(node) is None]
+    return {node.outputs[0]: graph.tensors[node.inputs[0]].bits for node in convolutions}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import onnx
@@ -26,7 +28,7 @@ _COPIES = ("Cast", "Identity", "Reshape", "Transpose")
 
 @dataclass(frozen=True)
 class ConvInfo:
-    """One convolution; bits are those of the stored tensors, 0 when its weights are not constant."""
+    """One convolution: bits of its stored weights, 0 when they are not constant, and of the codes that it reads."""
 
     name: str
     op: str
@@ -36,10 +38,13 @@ class ConvInfo:
     runs_on: str
 
 
-def inspect_graph(graph: onnx.GraphProto) -> list[ConvInfo]:
-    """Return every Conv, QLinearConv and ConvInteger of `graph` in its order."""
+def inspect_graph(graph: onnx.GraphProto, accelerated: Mapping[str, int] = MappingProxyType({})) -> list[ConvInfo]:
+    """Return every Conv, QLinearConv and ConvInteger of `graph` in its order.
+
+    `accelerated` holds the outputs of those that run on the DPU, with the bits that the codes they read really need.
+    """
     view = _View(graph)
-    return [view.info(node) for node in graph.node if node.op_type in _WEIGHT_INPUT]
+    return [view.info(node, accelerated.get(node.output[0])) for node in graph.node if node.op_type in _WEIGHT_INPUT]
 
 
 class _View:
@@ -51,15 +56,15 @@ class _View:
             for name in node.input:
                 self.consumers.setdefault(name, []).append(node)
 
-    def info(self, node: onnx.NodeProto) -> ConvInfo:
+    def info(self, node: onnx.NodeProto, code_bits: int | None) -> ConvInfo:
         weight, dequantize = self._stored(node.input[_WEIGHT_INPUT[node.op_type]])
         return ConvInfo(
             name=node.name or node.output[0],
             op=node.op_type,
             weight_bits=BITS.get(weight.data_type, 0) if weight is not None else 0,
-            activation_bits=self._activation_bits(node),
+            activation_bits=code_bits or self._activation_bits(node),
             scheme=self._scheme(node, dequantize),
-            runs_on="host" if node.op_type == "Conv" else "dpu",
+            runs_on="dpu" if code_bits else "host",
         )
 
     def _stored(self, name: str) -> tuple[TensorProto | None, onnx.NodeProto | None]:

@@ -14,8 +14,8 @@ from nibble.quantize.recipe import load_recipe
 from nibble.yolo.spec import Preprocess
 
 
-def only(model: onnx.ModelProto) -> ConvInfo:
-    (info,) = inspect_graph(model.graph)
+def only(model: onnx.ModelProto, **accelerated: int) -> ConvInfo:
+    (info,) = inspect_graph(model.graph, accelerated)
     return info
 
 
@@ -33,9 +33,9 @@ def test_our_integer_model(per_channel: bool, scheme: str, inputs: list[np.ndarr
     recipe = load_recipe("int8").model_copy(update={"per_channel": per_channel})
     quantized = quantize_model(detector(), inputs, Preprocess(16, 16), recipe, Path("m.onnx"))
     assert inspect_graph(quantized.graph) == [
-        ConvInfo("c0_quant", "QLinearConv", 8, 8, scheme, "dpu"),
-        ConvInfo("c1_quant", "QLinearConv", 8, 8, scheme, "dpu"),
-        ConvInfo("y_quant", "ConvInteger", 8, 8, scheme, "dpu"),
+        ConvInfo("c0_quant", "QLinearConv", 8, 8, scheme, "host"),
+        ConvInfo("c1_quant", "QLinearConv", 8, 8, scheme, "host"),
+        ConvInfo("y_quant", "ConvInteger", 8, 8, scheme, "host"),
     ]
 
 
@@ -65,8 +65,8 @@ def test_int4_weights_cast_for_an_integer_convolution() -> None:
         op("QLinearConv", ["q", "s", "z", "w8bit", "s", "wz", "s", "z"], "p"),
         op("DequantizeLinear", ["p", "s", "z"], "y"),
     ]
-    info = only(build(nodes, extra=extra))
-    assert (info.op, info.weight_bits, info.activation_bits, info.runs_on) == ("QLinearConv", 4, 8, "dpu")
+    info = only(build(nodes, extra=extra), p=4)
+    assert (info.op, info.weight_bits, info.activation_bits, info.runs_on) == ("QLinearConv", 4, 4, "dpu")
 
 
 def test_qdq_activations_and_a_constant_node() -> None:
