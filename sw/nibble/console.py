@@ -37,9 +37,10 @@ def progress(items: Iterable[Item], description: str, total: float | None = None
 
 def print_table(title: str, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
     """Print a table; columns of numbers are right-aligned, and no cell is ever cut."""
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    names = list(columns)
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, show_header=any(names))
     cells = [[str(cell) for cell in row] for row in rows]
-    for index, column in enumerate(columns):
+    for index, column in enumerate(names):
         numbers = all(_NUMBER.fullmatch(row[index]) for row in cells)
         table.add_column(column, justify="right" if numbers else "left", no_wrap=True)
     for row in cells:
