@@ -13,6 +13,7 @@ from onnx.inliner import inline_local_functions
 from nibble import ort
 from nibble.errors import InputError, UnsupportedError
 from nibble.graph.ir import Tensor
+from nibble.importers.graph_tools import free_initializers, name_nodes
 
 Where = str | PathLike[str]
 
@@ -37,8 +38,8 @@ def prepare(model: onnx.ModelProto, where: Where) -> onnx.ModelProto:
     Raises InputError for QDQ graphs and for inputs without static shapes.
     """
     prepared = inline_local_functions(model) if model.functions else _copy(model)
-    _free_initializers(prepared.graph)
-    _name_nodes(prepared.graph)
+    free_initializers(prepared.graph)
+    name_nodes(prepared.graph)
     _refuse_dynamic(prepared.graph, where)
     _refuse_qdq(prepared.graph, where)
     return prepared
@@ -79,23 +80,6 @@ def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     return copy
-
-
-def _free_initializers(graph: onnx.GraphProto) -> None:
-    constants = {tensor.name for tensor in graph.initializer}
-    kept = [value for value in graph.input if value.name not in constants]
-    del graph.input[:]
-    graph.input.extend(kept)
-
-
-def _name_nodes(graph: onnx.GraphProto) -> None:
-    seen: set[str] = set()
-    for index, node in enumerate(graph.node):
-        if not node.name or node.name in seen:
-            node.name = f"{node.op_type}_{index}"
-        while node.name in seen:
-            node.name += "_"
-        seen.add(node.name)
 
 
 def _refuse_dynamic(graph: onnx.GraphProto, where: Where) -> None:
