@@ -6,7 +6,6 @@ A node lists the ONNX nodes it stands for (`sources`). Layouts, tiles and addres
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -182,15 +181,3 @@ class IntegerGraph:
     def input_tensors(self) -> list[Tensor]:
         """Return the graph's inputs."""
         return [self.tensors[name] for name in self.inputs]
-
-    def producer(self, tensor: str) -> Node | None:
-        """Return the node that writes `tensor`, None for a graph input."""
-        return next((node for node in self.nodes if tensor in node.outputs), None)
-
-    def consumers(self, tensor: str) -> Iterator[Node]:
-        """Yield the nodes that read `tensor`, in order."""
-        return (node for node in self.nodes if tensor in node.inputs)
-
-    def integer_tensors(self) -> list[str]:
-        """Return the tensors written by integer nodes: those that must equal onnxruntime's."""
-        return [name for node in self.nodes if not isinstance(node, Host) for name in node.outputs]
