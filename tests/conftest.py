@@ -12,11 +12,14 @@ settings.register_profile("explore", deadline=None, max_examples=2000)
 settings.load_profile("default")
 
 ROOT = Path(__file__).parent.parent
+SLOW = "slow: runs with --slow (make test-slow)"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--data", type=Path, default=ROOT.parent / "shared" / "data", help="folder of real test data")
-    parser.addoption("--require-data", action="store_true", help="fail, do not skip, when the data folder is absent")
+    parser.addoption(
+        "--require-data", action="store_true", help="fail where tests are skipped for want of data or packages"
+    )
     parser.addoption("--slow", action="store_true", help="run the tests marked slow too")
 
 
@@ -25,7 +28,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     for item in items:
         if "slow" in item.keywords:
-            item.add_marker(pytest.mark.skip(reason="slow: runs with --slow (make test-slow)"))
+            item.add_marker(pytest.mark.skip(reason=SLOW))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """With --require-data, a test that was skipped fails the run, but for those that --slow would run."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or not session.config.getoption("--require-data"):
+        return
+    lacking = [report for report in reporter.stats.get("skipped", []) if SLOW not in str(report.longrepr)]
+    if lacking:
+        reporter.write_line(f"\n{len(lacking)} skipped for want of data or packages (-rs lists them)", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.fixture(scope="session")
