@@ -20,6 +20,7 @@ _ENTRY_ADDRESSES = 1 << 12
 _TABLE_ADDRESSES = 1 << 4
 
 Positive = Annotated[int, Field(ge=1, lt=1 << 48)]
+Count = Annotated[int, Field(ge=0, lt=1 << 48)]
 
 
 class _Config(BaseModel):
@@ -109,11 +110,11 @@ class Resources(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    lut: int
-    ff: int
-    bram36: float
-    uram: int
-    dsp: int
+    lut: Count
+    ff: Count
+    bram36: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    uram: Count
+    dsp: Count
 
 
 class Board(_Config):
@@ -122,10 +123,10 @@ class Board(_Config):
     part: str
     dpu: str
     """Name of a hardware size."""
-    clock_mhz: Annotated[float, Field(gt=0)]
+    clock_mhz: Annotated[float, Field(ge=1, le=10_000)]
     ddr_bytes: Positive
-    ddr_bytes_per_second: Annotated[float, Field(gt=0)]
-    ddr_latency_cycles: Annotated[int, Field(ge=0)]
+    ddr_bytes_per_second: Annotated[float, Field(ge=1e6, le=1e15)]
+    ddr_latency_cycles: Annotated[int, Field(ge=0, le=1_000_000)]
     """From a read's address to its first data, at the DPU's clock."""
     available: Resources
 

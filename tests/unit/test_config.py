@@ -94,6 +94,25 @@ def test_nested_key_is_named(tmp_path: Path) -> None:
     assert str(caught.value) == f"{path}: found available.dsp: 'many', expected a valid integer"
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("clock_mhz", 1e308, "less than or equal to 10000"),
+        ("clock_mhz", 0, "greater than or equal to 1"),
+        ("clock_mhz", float("nan"), "a finite number"),
+        ("ddr_bytes", 0, "greater than or equal to 1"),
+        ("ddr_bytes_per_second", 1e-300, "greater than or equal to 1000000"),
+        ("ddr_latency_cycles", 10**20, "less than or equal to 1000000"),
+    ],
+)
+def test_absurd_boards_are_refused(key: str, value: float, expected: str, tmp_path: Path) -> None:
+    board = yaml.safe_load((BUILD_CONFIGS / "boards" / "pynq-z2.yaml").read_text())
+    path = write(tmp_path, {**board, key: value})
+    with pytest.raises(InputError) as caught:
+        config.load_board(path)
+    assert str(caught.value) == f"{path}: found {key}: {value!r}, expected {expected}"
+
+
 @given(content=st.binary(max_size=80))
 def test_any_bytes_give_one_line(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     path = tmp_path_factory.getbasetemp() / "bytes.yaml"

@@ -116,7 +116,8 @@ def test_a_layer_that_does_not_fit(detector: Path, tmp_path: Path, nibble: Run) 
     lanes = {"inputs": 8, "outputs": 16, "requantize_lanes": 8, "vector_lanes": 8}
     small.write_text("\n".join(f"{key}: {value}" for key, value in (memories | others | lanes).items()))
     code, _, said = nibble("compile", detector, "--board", "pynq-z2", "--dpu", small, "-o", tmp_path / "p.dpu")
-    assert (code, said) == (2, "nibble: first: no tile of 16 x 16 fits the memories of small is not supported\n")
+    expected = "small: first (no tile of 16 x 16 fits the memories of small) is not supported"
+    assert (code, said) == (2, f"nibble: {expected}\n")
     assert not (tmp_path / "p.dpu").exists()
 
 

@@ -80,7 +80,7 @@ class Assembly:
         try:
             steps = list(_steps(self._context, placed, self._machine))
         except ValueError as error:
-            raise UnsupportedError(placed.op.name, str(error)) from error
+            raise UnsupportedError(self._context.dpu.name, f"{placed.op.name} ({error})") from error
         room = capacities(self._context.dpu)
         for load in (load for step in steps for load in step.loads if load.size > room[load.memory]):
             needed, has = f"{load.size} units in the memory of {load.memory}", room[load.memory]
