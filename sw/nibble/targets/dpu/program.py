@@ -88,6 +88,9 @@ class HostSegment(_Record):
     member: str
 
 
+Segment = Annotated[DpuSegment | HostSegment, Field(discriminator="kind")]
+
+
 class HeadMap(_Record):
     """Output `name` = (code - zero) * scale + bias in float32, from integer tensor `tensor` (nibble.graph.ir.Head)."""
 
@@ -114,7 +117,7 @@ class Manifest(_Record):
     inputs: Annotated[tuple[str, ...], Field(min_length=1)]
     outputs: Annotated[tuple[str, ...], Field(min_length=1)]
     heads: tuple[HeadMap, ...]
-    segments: tuple[Annotated[DpuSegment | HostSegment, Field(discriminator="kind")], ...]
+    segments: Annotated[tuple[Segment, ...], Field(min_length=1)]
     predicted_cycles: Work
     metadata: dict[str, str]
     sha256: dict[str, str]

@@ -163,6 +163,7 @@ ODD = {
         (put(HUGE, "segments", 1, "layers", 0, "end"), "found a layer from byte 4352 to 2147483648, expected one"),
         (put(4353, "segments", 1, "layers", 0, "end"), "found a layer from byte 4352 to 4353, expected one"),
         (put("gpu", "segments", 1, "kind"), "found segments.1 = "),
+        (put([], "segments"), "found segments = [], expected a DPU program of version 1"),
         (put(1, "unheard"), "found unheard = 1, expected a DPU program of version 1"),
         (member("golden.onnx", b"garbage"), "golden.onnx: found bytes that are no ONNX model, expected an ONNX model"),
         (member("golden.onnx", b""), "golden.onnx: found no graph, expected an ONNX model"),
