@@ -8,6 +8,7 @@ from itertools import groupby
 from nibble.config import Board, DpuConfig
 from nibble.errors import UnsupportedError
 from nibble.graph import ir
+from nibble.graph.lower.heads import head_key
 from nibble.graph.passes import LeaveUnprovenToHost, optimize
 from nibble.targets.dpu.allocate import allocate, lives
 from nibble.targets.dpu.assemble import Assembly
@@ -22,9 +23,13 @@ from nibble.targets.dpu.program import Program
 
 
 def compile_graph(graph: ir.IntegerGraph, board: Board, dpu: DpuConfig) -> Program:
-    """Return the program of `graph`, as `lower` gives it. Raises UnsupportedError when it does not fit the board."""
-    reasons = {node.name: why for node in graph.nodes if (why := unsupported(node))}
-    graph = optimize(LeaveUnprovenToHost(reasons).apply(graph))
+    """Return the program of `graph`, as `lower` gives it.
+
+    Raises UnsupportedError when it does not fit the board, and when nothing of it can run on the DPU.
+    """
+    graph = optimize(_leave_to_host(graph))
+    if all(isinstance(node, ir.Host) for node in graph.nodes):
+        raise UnsupportedError(dpu.name, "a model of which the DPU can run nothing")
     placement = place(batch_hosts(legalize(graph)), graph, dpu.inputs)
     kept = [name for name in (*graph.outputs, *(head.tensor for head in graph.heads)) if name in placement.views]
     addresses, activation_bytes = allocate(lives(placement, kept))
@@ -37,6 +42,15 @@ def compile_graph(graph: ir.IntegerGraph, board: Board, dpu: DpuConfig) -> Progr
         needed = program.manifest.memory_bytes
         raise UnsupportedError(board.name, f"a program of {needed} bytes (the board has {board.ddr_bytes})")
     return program
+
+
+def _leave_to_host(graph: ir.IntegerGraph) -> ir.IntegerGraph:
+    """Leave to the host what the DPU cannot run, and the heads that scale what the host computes."""
+    reasons = {node.name: why for node in graph.nodes if (why := unsupported(node))}
+    graph = LeaveUnprovenToHost(reasons).apply(graph)
+    on_host = {name for node in graph.nodes if isinstance(node, ir.Host) for name in node.outputs}
+    tails = {head_key(head): "scales what the host computes" for head in graph.heads if head.tensor in on_host}
+    return LeaveUnprovenToHost(tails).apply(graph)
 
 
 def _runs(ops: Sequence[Placed]) -> Iterator[list[Placed]]:
