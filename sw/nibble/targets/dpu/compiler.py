@@ -45,11 +45,12 @@ def compile_graph(graph: ir.IntegerGraph, board: Board, dpu: DpuConfig) -> Progr
 
 
 def _leave_to_host(graph: ir.IntegerGraph) -> ir.IntegerGraph:
-    """Leave to the host what the DPU cannot run, and the heads that scale what the host computes."""
+    """Leave to the host what the DPU cannot run, and the heads that scale accumulators of the host."""
     reasons = {node.name: why for node in graph.nodes if (why := unsupported(node))}
     graph = LeaveUnprovenToHost(reasons).apply(graph)
     on_host = {name for node in graph.nodes if isinstance(node, ir.Host) for name in node.outputs}
-    tails = {head_key(head): "scales what the host computes" for head in graph.heads if head.tensor in on_host}
+    sums = {name for name in on_host if graph.tensors[name].dtype == "int32"}
+    tails = {head_key(head): "scales what the host computes" for head in graph.heads if head.tensor in sums}
     return LeaveUnprovenToHost(tails).apply(graph)
 
 
