@@ -10,7 +10,7 @@ from nibble.quantize.ranges import Function, Values
 
 
 def find_activations(graph: onnx.GraphProto) -> dict[str, Function]:
-    """Return, by tensor, the LeakyReLU, sigmoid or SiLU that is all that becomes of it."""
+    """Return, by tensor, the LeakyReLU, sigmoid, Mish or SiLU that is all that becomes of it."""
     consumers: dict[str, list[onnx.NodeProto]] = {}
     for node in graph.node:
         for name in node.input:
@@ -28,6 +28,8 @@ def _activation(name: str, nodes: list[onnx.NodeProto], consumers: dict[str, lis
         return leaky_relu(attributes.get("alpha", 0.01))
     if kinds == ["Sigmoid"]:
         return sigmoid
+    if kinds == ["Mish"]:
+        return mish
     if kinds == ["Mul", "Sigmoid"]:
         multiply, gate = sorted(nodes, key=lambda node: node.op_type)
         if set(multiply.input) == {name, gate.output[0]} and len(consumers.get(gate.output[0], [])) == 1:
@@ -48,3 +50,8 @@ def sigmoid(x: Values) -> Values:
 def silu(x: Values) -> Values:
     """Return x * sigmoid(x)."""
     return x * sigmoid(x)
+
+
+def mish(x: Values) -> Values:
+    """Return x * tanh(log(1 + exp(x)))."""
+    return x * np.tanh(np.logaddexp(0, x))

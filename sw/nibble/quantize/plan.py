@@ -27,6 +27,7 @@ class Mode(Enum):
     CONCAT = "QLinearConcat"
     MOVE = "bytes"
     FOLDED = "clip of its producer"
+    TABLE = "float function of one code"
     FLOAT = "float"
 
 
@@ -43,6 +44,11 @@ ELEMENTWISE = {
     "Concat": Mode.CONCAT,
 }
 """Operators that onnxruntime has for codes, when all their inputs are codes."""
+FUNCTIONS = ("Mish", "Relu", "Clip", "HardSwish", "Elu", "Selu", "Celu", "Gelu")
+"""Activation functions without a form for codes: between DequantizeLinear and QuantizeLinear they are a table.
+
+Tanh, Softplus and their like are not among them: as parts of a larger function they had better stay float.
+"""
 
 
 @dataclass
@@ -141,13 +147,15 @@ class _Planner:
             return self._conv_mode(node)
         if kind in ELEMENTWISE and self._all_codes(node.input):
             return ELEMENTWISE[kind]
+        if kind in FUNCTIONS and self._all_codes(node.input[:1]) and self._all_constant(node.input[1:]):
+            return Mode.TABLE
         if kind in MOVING and self._all_codes(node.input[:1]) and _moves_bytes(node):
             return Mode.MOVE
         return Mode.FLOAT
 
     def _conv_mode(self, node: onnx.NodeProto) -> Mode:
         weight = self.constants.get(node.input[1])
-        bias_is_constant = all(name in self.constants for name in node.input[2:] if name)
+        bias_is_constant = self._all_constant(node.input[2:])
         if weight is None or len(weight.dims) != 4 or weight.data_type != TensorProto.FLOAT or not bias_is_constant:
             return Mode.FLOAT
         is_head = node.output[0] in self.outputs and node.output[0] not in self.consumers
@@ -155,6 +163,9 @@ class _Planner:
 
     def _all_codes(self, names: Iterable[str]) -> bool:
         return all(name in self.available for name in names)
+
+    def _all_constant(self, names: Iterable[str]) -> bool:
+        return all(name in self.constants for name in names if name)
 
     def _clip_after(self, tensor: str) -> onnx.NodeProto | None:
         consumers = self.consumers.get(tensor, [])
@@ -167,7 +178,7 @@ class _Planner:
 
     def _clips_at_zero(self, node: onnx.NodeProto) -> bool:
         low = self.constants.get(node.input[1]) if len(node.input) > 1 else None
-        bounds_are_constant = all(name in self.constants for name in node.input[1:] if name)
+        bounds_are_constant = self._all_constant(node.input[1:])
         return low is not None and bounds_are_constant and float(numpy_helper.to_array(low)) == 0.0
 
     def _clip_family(self, clip: onnx.NodeProto) -> str:

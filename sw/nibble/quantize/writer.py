@@ -119,6 +119,7 @@ class _Writer:
         Mode.UNARY: _elementwise,
         Mode.BINARY: _elementwise,
         Mode.FOLDED: _folded,
+        Mode.TABLE: _float,
     }
 
     def _result(self, node: onnx.NodeProto) -> str:

@@ -75,16 +75,38 @@ def test_a_clip_at_zero_folds_into_its_producer(
     assert "c0" not in plan.codes
 
 
-def test_relu_stays_when_somebody_else_reads_its_input() -> None:
+def test_relu_is_a_table_when_somebody_else_reads_its_input() -> None:
     nodes = [conv("x", "c0", "w3"), op("Relu", ["c0"], "r"), op("Add", ["c0", "r"], "a"), conv("a", "y")]
     plan = plan_of(build(nodes))
-    assert plan.modes["r"] is Mode.FLOAT
-    assert plan.modes["a"] is Mode.FLOAT
+    assert plan.modes["r"] is Mode.TABLE
+    assert plan.modes["a"] is Mode.BINARY
 
 
-def test_clip_below_zero_stays() -> None:
+def test_clip_below_zero_is_a_table() -> None:
     nodes = [conv("x", "c0", "w3"), op("Clip", ["c0", "low"], "r"), conv("r", "y")]
-    assert plan_of(build(nodes, extra=[tensor("low", -1, np.float32)])).modes["r"] is Mode.FLOAT
+    assert plan_of(build(nodes, extra=[tensor("low", -1, np.float32)])).modes["r"] is Mode.TABLE
+
+
+def test_clip_at_a_computed_bound_stays_float() -> None:
+    nodes = [conv("x", "c0", "w3"), op("ReduceMax", ["c0"], "top"), op("Clip", ["c0", "", "top"], "r"), conv("r", "y")]
+    assert plan_of(build(nodes)).modes["r"] is Mode.FLOAT
+
+
+@pytest.mark.parametrize("kind", ["Mish", "HardSwish", "Elu", "Gelu"])
+def test_what_follows_an_activation_without_a_form_for_codes_is_integer(kind: str) -> None:
+    nodes = [
+        conv("x", "c0", "w3"),
+        op(kind, ["c0"], "m"),
+        conv("m", "c1"),
+        op(kind, ["c1"], "n"),
+        op("Add", ["m", "n"], "a"),
+        op("Concat", ["a", "m"], "cat", axis=1),
+        op("MaxPool", ["cat"], "pool", kernel_shape=[2, 2], strides=[2, 2]),
+        conv("pool", "y", "w8"),
+    ]
+    modes = plan_of(build(nodes)).modes
+    assert [modes[name] for name in "mn"] == [Mode.TABLE] * 2
+    assert [modes[name] for name in ("a", "cat", "pool", "y")] == [Mode.BINARY, Mode.CONCAT, Mode.MOVE, Mode.HEAD]
 
 
 def test_what_has_no_8_bit_operator_stays_float_and_so_does_what_follows() -> None:

@@ -49,6 +49,14 @@ GRAPHS = {
     "silu": [conv("x", "c", "w3"), op("Sigmoid", ["c"], "s"), op("Mul", ["c", "s"], "m"), conv("m", "y")],
     "mish": [
         conv("x", "c", "w3"),
+        op("Mish", ["c"], "m"),
+        conv("m", "d"),
+        op("Mish", ["d"], "n"),
+        op("Add", ["m", "n"], "a"),
+        conv("a", "y"),
+    ],
+    "mish in parts": [
+        conv("x", "c", "w3"),
         op("Softplus", ["c"], "p"),
         op("Tanh", ["p"], "t"),
         op("Mul", ["c", "t"], "m"),
@@ -85,7 +93,7 @@ def test_the_integer_graph_is_close_to_the_float_one(name: str, per_channel: boo
     assert noise(model, result, inputs) < 0.003
 
 
-@pytest.mark.parametrize("name", ["leaky", "silu", "residual", "upsample", "attention", "detector"])
+@pytest.mark.parametrize("name", ["leaky", "silu", "mish", "residual", "upsample", "attention", "detector"])
 def test_every_optimization_level_gives_the_same_bits(name: str, inputs: Inputs) -> None:
     result = quantized(build(GRAPHS[name], extra=EXTRA), inputs)
     assert np.array_equal(outputs(result, inputs), outputs(result, inputs, optimize=False))
@@ -170,6 +178,12 @@ def test_silu_is_two_8_bit_operators(inputs: Inputs) -> None:
     result = quantized(build(GRAPHS["silu"]), inputs)
     assert kinds(result)[2:4] == ["QLinearSigmoid", "QLinearMul"]
     assert constants(result)["s_scale"] == np.float32(1 / 255)
+
+
+def test_a_residual_of_mish_is_an_integer_addition(inputs: Inputs) -> None:
+    result = quantized(build(GRAPHS["mish"]), inputs)
+    assert kinds(result)[2:5] == ["DequantizeLinear", "Mish", "QuantizeLinear"]
+    assert kinds(result).count("QLinearAdd") == 1
 
 
 def test_float_islands_are_visible(inputs: Inputs) -> None:
