@@ -30,6 +30,7 @@ def compile_(
     Example: nibble compile yolov4-tiny-int8.onnx --board pynq-z2 -o yolov4-tiny.dpu
     """
     from nibble.config import load_board, load_dpu
+    from nibble.errors import UnsupportedError
     from nibble.files import check_outputs, sha256, write_json
     from nibble.graph.prove import lower_proven
     from nibble.onnx_io import load_model
@@ -41,6 +42,8 @@ def compile_(
     size = load_dpu(chosen.dpu if dpu is None else dpu)
     graph, _ = lower_proven(load_model(model), model)
     program = compile_graph(graph, chosen, size)
+    if not program.manifest.layers:
+        raise UnsupportedError(model, f"a model of which {size.name} can run nothing")
     save_program(program, output)
     _print(program.manifest)
     if json_file:

@@ -109,6 +109,20 @@ def test_models_that_are_not_quantized(
     assert [entry.name for entry in tmp_path.iterdir()] == ["m.onnx"]
 
 
+def test_a_model_that_runs_on_the_host_alone(tmp_path: Path, nibble: Run) -> None:
+    made = model(with_host=False)
+    nodes = [node for node in made.graph.node if node.name in ("q", "first")]
+    nodes[1].attribute.append(helper.make_attribute("strides", [4, 4]))  # the DPU reaches 3
+    nodes.append(helper.make_node("DequantizeLinear", ["first", "ys", "yz"], ["y"], name="y"))
+    output = helper.make_tensor_value_info("y", 1, (1, 8, 4, 4))
+    alone = helper.make_graph(nodes, "alone", made.graph.input, [output], made.graph.initializer)
+    path = tmp_path / "m.onnx"
+    onnx.save(helper.make_model(alone, opset_imports=made.opset_import, ir_version=10), path)
+    code, _, said = nibble("compile", path, "--board", "pynq-z2", "-o", tmp_path / "p.dpu")
+    assert (code, said) == (2, f"nibble: {path}: a model of which z7020 can run nothing is not supported\n")
+    assert not (tmp_path / "p.dpu").exists()
+
+
 def test_a_layer_that_does_not_fit(detector: Path, tmp_path: Path, nibble: Run) -> None:
     small = tmp_path / "small.yaml"
     memories = {"feature_bytes": 16384, "weight_bytes": 128, "parameter_entries": 16, "table_count": 5}

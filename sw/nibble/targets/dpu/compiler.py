@@ -23,13 +23,8 @@ from nibble.targets.dpu.program import Program
 
 
 def compile_graph(graph: ir.IntegerGraph, board: Board, dpu: DpuConfig) -> Program:
-    """Return the program of `graph`, as `lower` gives it.
-
-    Raises UnsupportedError when it does not fit the board, and when nothing of it can run on the DPU.
-    """
+    """Return the program of `graph`, as `lower` gives it. Raises UnsupportedError when it does not fit the board."""
     graph = optimize(_leave_to_host(graph))
-    if all(isinstance(node, ir.Host) for node in graph.nodes):
-        raise UnsupportedError(dpu.name, "a model of which the DPU can run nothing")
     placement = place(batch_hosts(legalize(graph)), graph, dpu.inputs)
     kept = [name for name in (*graph.outputs, *(head.tensor for head in graph.heads)) if name in placement.views]
     addresses, activation_bytes = allocate(lives(placement, kept))

@@ -1,13 +1,11 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from dpu_models import constant, model
-from dpu_run import assert_exact, compiled
+from dpu_run import assert_exact
 from onnx import TensorProto, helper
 
 from nibble.config import load_dpu
-from nibble.errors import UnsupportedError
 from nibble.graph import ir
 from nibble.graph.prove import lower_proven
 
@@ -49,11 +47,3 @@ def test_accumulators_of_the_host_are_scaled_by_the_host() -> None:
 
 def test_accumulators_of_the_dpu_stay_integers_behind_a_host_layer() -> None:
     assert reasons(lowered(first=4)) == ["quantizes the input", "stride 4, the DPU's limit is 3"]
-
-
-def test_a_model_that_runs_on_the_host_alone_is_refused() -> None:
-    graph = lowered()
-    alone = ir.IntegerGraph(**{**vars(graph), "nodes": tuple(n for n in graph.nodes if isinstance(n, ir.Host))})
-    with pytest.raises(UnsupportedError) as caught:
-        compiled(alone, load_dpu("tiny"))
-    assert str(caught.value) == "tiny: a model of which the DPU can run nothing is not supported"
