@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import onnx
 from onnx import numpy_helper, version_converter
 
@@ -11,19 +12,23 @@ from nibble.errors import InputError, UnsupportedError
 
 OPSET = 21
 """Opset of every file written here: the first with 4-bit integers."""
+LARGEST = 1e15
+"""Of weights and biases: products of their scales stay float32."""
 _INTEGER_OPS = ("QLinear", "QuantizeLinear", "DequantizeLinear", "ConvInteger", "MatMulInteger")
 
 
 def prepare(model: onnx.ModelProto, where: Path) -> onnx.ModelProto:
     """Return a copy of a float `model` at opset 21 with named nodes, its constants as initializers, no Identity.
 
-    Raises InputError when the model is quantized already, UnsupportedError when its operators have no opset 21 form.
+    Raises InputError when the model is quantized already or a convolution's parameters are beyond all sense,
+    UnsupportedError when its operators have no opset 21 form.
     """
     _check_float(model, where)
     prepared = _at_opset(model, where)
     _lift_constants(prepared.graph, where)
     _drop_identities(prepared.graph)
     _name_nodes(prepared.graph)
+    _check_weights(prepared.graph, where)
     return prepared
 
 
@@ -34,6 +39,14 @@ def _check_float(model: onnx.ModelProto, where: Path) -> None:
     for node in model.graph.node:
         if any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute):
             raise UnsupportedError(where, f"{node.op_type} {node.name!r}, which holds a sub-graph,")
+
+
+def _check_weights(graph: onnx.GraphProto, where: Path) -> None:
+    constants = {tensor.name: tensor for tensor in graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT}
+    for node in graph.node:
+        for name in node.input[1:] if node.op_type == "Conv" else ():
+            if name in constants and not (np.abs(numpy_helper.to_array(constants[name])) <= LARGEST).all():
+                raise InputError(where, f"parameters beyond {LARGEST:g} in {name!r}", "trained weights")
 
 
 def _at_opset(model: onnx.ModelProto, where: Path) -> onnx.ModelProto:

@@ -87,3 +87,13 @@ def test_a_broken_constant_is_named() -> None:
     node.attribute[0].t.dims[0] = 5
     with pytest.raises(InputError, match=r"^m\.onnx: found a broken constant 'k' \(.*\), expected a tensor that fits"):
         prepare(build([node, op("Mul", ["x", "k"], "y")]), WHERE)
+
+
+@pytest.mark.parametrize("value", [1e16, -np.inf, np.nan])
+def test_parameters_beyond_all_sense_are_refused(value: float) -> None:
+    model = build([conv("x", "y", "w3")])
+    (bias,) = [tensor for tensor in model.graph.initializer if tensor.name == "b"]
+    bias.CopyFrom(numpy_helper.from_array(np.array([0, value, 0, 0], np.float32), "b"))
+    with pytest.raises(InputError) as caught:
+        prepare(model, WHERE)
+    assert str(caught.value) == "m.onnx: found parameters beyond 1e+15 in 'b', expected trained weights"
