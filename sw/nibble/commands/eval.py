@@ -28,7 +28,7 @@ def evaluate(
     nms: Annotated[float, typer.Option(min=0, max=1, help="Overlap (IoU) above which a box yields.")] = 0.45,
     max_detections: Annotated[int, typer.Option(min=1, help="Most detections a picture.")] = 100,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first pictures.")] = None,
-    threads: Annotated[int, typer.Option(min=0, max=1024, help="Threads of onnxruntime; 0: all cores.")] = 0,
+    threads: Annotated[int, typer.Option(min=0, max=256, help="Threads of onnxruntime; 0: all cores.")] = 0,
     merge_categories: Annotated[
         bool, typer.Option("--merge-categories", help="All categories are the model's only class.")
     ] = False,

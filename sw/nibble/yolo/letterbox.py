@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import cv2
@@ -14,8 +18,7 @@ from nibble.files import read_bytes
 from nibble.yolo.detections import Floats, Placement
 from nibble.yolo.spec import Preprocess
 
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what a decoder has to say, read_picture says
-
+_DECODING = Lock()
 Pixels = npt.NDArray[np.uint8]
 """Rows, columns, RGB."""
 
@@ -29,13 +32,32 @@ def read_picture(path: Path, upright: bool = True) -> Pixels:
     content = np.frombuffer(read_bytes(path, expected), np.uint8)
     flags = cv2.IMREAD_COLOR if upright else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     try:
-        decoded: Any = cv2.imdecode(content, flags)
+        with _quiet():
+            decoded: Any = cv2.imdecode(content, flags)
     except cv2.error:
         decoded = None
     if decoded is None:
         raise InputError(path, f"{len(content)} bytes that are no picture", expected)
     picture: Pixels = cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
     return picture
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what OpenCV's libraries print at a damaged picture off standard error: read_picture says it in one line."""
+    with _DECODING:
+        try:
+            kept = os.dup(2)
+        except OSError:  # standard error is closed
+            yield
+            return
+        with Path(os.devnull).open("wb") as nothing:
+            os.dup2(nothing.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def letterbox(picture: Pixels, preprocess: Preprocess) -> tuple[Pixels, Placement]:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -110,11 +113,24 @@ def test_missing_picture_and_folder_are_refused(tmp_path: Path) -> None:
         assert str(raised.value) == f"{path}: found {reason}, expected a picture (JPEG, PNG, ...)"
 
 
-def test_what_opencv_cannot_decode_is_one_error_and_nothing_printed(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("name", ["float.tiff", "damaged.png"])
+def test_what_cannot_be_decoded_is_one_error_and_nothing_printed(
+    name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    path = tmp_path / "float.tiff"
-    cv2.imwrite(str(path), np.ones((4, 4, 3), np.float32))
+    path = tmp_path / name
+    cv2.imwrite(str(path), np.ones((40, 40, 3), np.float32 if name == "float.tiff" else np.uint8))
+    content = bytearray(path.read_bytes())
+    content[60 if name == "damaged.png" else 0] ^= 0xFF if name == "damaged.png" else 0
+    path.write_bytes(content)
     with pytest.raises(InputError, match=r"bytes that are no picture, expected a picture"):
         read_picture(path)
-    assert capfd.readouterr().err == ""
+    os.write(2, b"still open")
+    assert capfd.readouterr().err == "still open"
+
+
+def test_pictures_are_read_without_a_standard_error(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    cv2.imwrite(str(path), np.zeros((4, 5, 3), np.uint8))
+    code = "import os, sys; os.close(2); from pathlib import Path; from nibble.yolo.letterbox import read_picture; "
+    code += f"print(read_picture(Path({str(path)!r})).shape)"
+    assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True).stdout == b"(4, 5, 3)\n"
