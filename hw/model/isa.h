@@ -140,7 +140,10 @@ struct Add {
   uint32_t wait;  // one bit a queue, in the order above
   uint32_t signal;  // one bit a queue
   uint32_t table;
+  uint32_t features4;
   uint32_t from_output;
+  uint32_t out4;
+  uint32_t b_features4;
   uint32_t address;
   uint32_t table_address;
   uint32_t map_address;
@@ -161,7 +164,10 @@ struct Multiply {
   uint32_t wait;  // one bit a queue, in the order above
   uint32_t signal;  // one bit a queue
   uint32_t table;
+  uint32_t features4;
   uint32_t from_output;
+  uint32_t out4;
+  uint32_t b_features4;
   uint32_t address;
   uint32_t table_address;
   uint32_t map_address;
@@ -291,7 +297,10 @@ void visit_fields(const Add& instruction, Visitor&& visit) {
   visit(instruction.wait);
   visit(instruction.signal);
   visit(instruction.table);
+  visit(instruction.features4);
   visit(instruction.from_output);
+  visit(instruction.out4);
+  visit(instruction.b_features4);
   visit(instruction.address);
   visit(instruction.table_address);
   visit(instruction.map_address);
@@ -311,7 +320,10 @@ void visit_fields(const Multiply& instruction, Visitor&& visit) {
   visit(instruction.wait);
   visit(instruction.signal);
   visit(instruction.table);
+  visit(instruction.features4);
   visit(instruction.from_output);
+  visit(instruction.out4);
+  visit(instruction.b_features4);
   visit(instruction.address);
   visit(instruction.table_address);
   visit(instruction.map_address);
@@ -459,12 +471,15 @@ inline std::optional<Instruction> decode(const Words& words) {
           .table_address = unsigned_field(words[6], 12, 4),
       };
     case 6:
-      if (!only({0x143FFFF, 0xFFFFFFF, 0xFFFFF, 0xFFFFF, 0xFFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0xFFFFFF})) return {};
+      if (!only({0x7C3FFFF, 0xFFFFFFF, 0xFFFFF, 0xFFFFF, 0xFFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0xFFFFFF})) return {};
       return Add{
           .wait = unsigned_field(words[0], 4, 7),
           .signal = unsigned_field(words[0], 11, 7),
           .table = unsigned_field(words[0], 22, 1),
+          .features4 = unsigned_field(words[0], 23, 1),
           .from_output = unsigned_field(words[0], 24, 1),
+          .out4 = unsigned_field(words[0], 25, 1),
+          .b_features4 = unsigned_field(words[0], 26, 1),
           .address = unsigned_field(words[1], 0, 20),
           .table_address = unsigned_field(words[1], 20, 4),
           .map_address = unsigned_field(words[1], 24, 4),
@@ -480,12 +495,15 @@ inline std::optional<Instruction> decode(const Words& words) {
           .high = signed_field(words[7], 16, 8),
       };
     case 7:
-      if (!only({0x143FFFF, 0xFFFFFFF, 0xFFFFF, 0xFFFFF, 0xFFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0xFFFFFF})) return {};
+      if (!only({0x7C3FFFF, 0xFFFFFFF, 0xFFFFF, 0xFFFFF, 0xFFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0xFFFFFF})) return {};
       return Multiply{
           .wait = unsigned_field(words[0], 4, 7),
           .signal = unsigned_field(words[0], 11, 7),
           .table = unsigned_field(words[0], 22, 1),
+          .features4 = unsigned_field(words[0], 23, 1),
           .from_output = unsigned_field(words[0], 24, 1),
+          .out4 = unsigned_field(words[0], 25, 1),
+          .b_features4 = unsigned_field(words[0], 26, 1),
           .address = unsigned_field(words[1], 0, 20),
           .table_address = unsigned_field(words[1], 20, 4),
           .map_address = unsigned_field(words[1], 24, 4),

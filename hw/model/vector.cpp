@@ -39,18 +39,19 @@ void pool_window(int8_t* best, const uint8_t* input, uint64_t first, const Pool&
   }
 }
 
-// What ADD and MULTIPLY share in their checks: operands of `pixels` pixels of 8 bits, and the tables.
+// What ADD and MULTIPLY share in their checks: operands of `pixels` pixels, and the tables.
 template <class Binary>
 Error check_binary(const Machine& m, const Binary& i, bool inner_table) {
   if (!i.pixels) return Error::illegal_instruction;
-  const uint64_t bytes = uint64_t{i.pixels} * m.size.inputs;
-  const auto beyond = [&](uint64_t address, uint32_t limit) { return address * m.unit() + bytes > limit; };
-  if (!i.from_output && beyond(i.address, m.size.feature_bytes)) return Error::feature_range;
-  if (beyond(i.b_address, m.size.feature_bytes)) return Error::feature_range;
+  const auto beyond = [&](uint64_t address, bool four_bits, uint32_t limit) {
+    return address * m.unit() + uint64_t{i.pixels} * m.pixel_bytes(four_bits) > limit;
+  };
+  if (!i.from_output && beyond(i.address, i.features4, m.size.feature_bytes)) return Error::feature_range;
+  if (beyond(i.b_address, i.b_features4, m.size.feature_bytes)) return Error::feature_range;
   if (inner_table && i.table_address + 4 > m.size.table_count) return Error::table_range;
   if (i.table && i.map_address >= m.size.table_count) return Error::table_range;
-  if (i.from_output && beyond(i.address, m.size.output_bytes)) return Error::output_range;
-  return beyond(i.out_address, m.size.output_bytes) ? Error::output_range : Error::none;
+  if (i.from_output && beyond(i.address, i.features4, m.size.output_bytes)) return Error::output_range;
+  return beyond(i.out_address, i.out4, m.size.output_bytes) ? Error::output_range : Error::none;
 }
 
 // clamp(value + zero, low, high) of a rounded value, which may be far outside or no number.
@@ -69,9 +70,15 @@ void execute_binary(Machine& m, const Binary& i, Operation operation) {
   uint8_t* y = m.output.data() + uint64_t{i.out_address} * m.unit();
   const uint64_t count = uint64_t{i.pixels} * m.size.inputs;
   for (uint64_t n = 0; n < count; ++n) {
-    y[n] = static_cast<uint8_t>(finish(operation(static_cast<int8_t>(a[n]), static_cast<int8_t>(b[n])), i));
+    const float value = operation(element_at(a, n, i.features4), element_at(b, n, i.b_features4));
+    int8_t result = finish(value, i);
+    if (i.table) map_through_table(m, i.map_address, &result, 1);
+    if (i.out4) {
+      put_nibble(y, n, result);
+    } else {
+      y[n] = static_cast<uint8_t>(result);
+    }
   }
-  if (i.table) map_through_table(m, i.map_address, reinterpret_cast<int8_t*>(y), count);
 }
 
 }  // namespace

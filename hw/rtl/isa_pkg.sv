@@ -278,9 +278,11 @@ package isa_pkg;
     logic [3:0] map_address;
     logic [3:0] table_address;
     logic [19:0] address;
-    logic [6:0] reserved25;
+    logic [4:0] reserved27;
+    logic b_features4;
+    logic out4;
     logic from_output;
-    logic reserved23;
+    logic features4;
     logic use_table;
     logic [3:0] reserved18;
     logic [6:0] signal_mask;
@@ -295,7 +297,7 @@ package isa_pkg;
     32'h000FFFFF,
     32'h000FFFFF,
     32'h0FFFFFFF,
-    32'h0143FFFF
+    32'h07C3FFFF
   };
 
   /// MULTIPLY, executed by compute.
@@ -318,9 +320,11 @@ package isa_pkg;
     logic [3:0] map_address;
     logic [3:0] table_address;
     logic [19:0] address;
-    logic [6:0] reserved25;
+    logic [4:0] reserved27;
+    logic b_features4;
+    logic out4;
     logic from_output;
-    logic reserved23;
+    logic features4;
     logic use_table;
     logic [3:0] reserved18;
     logic [6:0] signal_mask;
@@ -335,7 +339,7 @@ package isa_pkg;
     32'h000FFFFF,
     32'h000FFFFF,
     32'h0FFFFFFF,
-    32'h0143FFFF
+    32'h07C3FFFF
   };
 
   /// STORE, executed by store.

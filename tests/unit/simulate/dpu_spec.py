@@ -219,12 +219,13 @@ class Spec:
     def operands(self, i: isa.Add | isa.Multiply, inner: bool) -> tuple[Array, Array]:
         refuse(i.pixels == 0, "illegal_instruction")
         pixels = np.arange(i.pixels)
-        a = self.read_pixels(self.output if i.from_output else self.features, i.address, pixels, 8)
-        b = self.read_pixels(self.features, i.b_address, pixels, 8)
+        memory = self.output if i.from_output else self.features
+        a = self.read_pixels(memory, i.address, pixels, 4 if i.features4 else 8)
+        b = self.read_pixels(self.features, i.b_address, pixels, 4 if i.b_features4 else 8)
         refuse(b is None or (a is None and not i.from_output), "feature_range")
         refuse(inner and i.table_address + 4 > self.dpu.table_count, "table_range")
         refuse(i.table and i.map_address >= self.dpu.table_count, "table_range")
-        end = self.base(i.out_address) + i.pixels * self.lanes
+        end = self.base(i.out_address) + i.pixels * self.lanes // (2 if i.out4 else 1)
         refuse(a is None or end > len(self.output), "output_range")
         assert a is not None
         assert b is not None
@@ -233,7 +234,7 @@ class Spec:
     def finish(self, i: isa.Add | isa.Multiply, value: Array) -> None:
         y = np.rint(value).astype(np.float64) + i.zero
         y = np.minimum(np.maximum(y, i.low), i.high).astype(np.int64)
-        self.write(i.out_address, self.mapped(y, i.table, i.map_address), 8)
+        self.write(i.out_address, self.mapped(y, i.table, i.map_address), 4 if i.out4 else 8)
 
     def add(self, i: isa.Add) -> None:
         a, b = self.operands(i, inner=True)

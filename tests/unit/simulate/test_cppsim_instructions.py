@@ -180,6 +180,9 @@ def binaries(kind: type[isa.Add | isa.Multiply], dpu: DpuConfig) -> st.SearchStr
     return st.builds(
         kind,
         table=FLAG,
+        features4=FLAG,
+        b_features4=FLAG,
+        out4=FLAG,
         from_output=FLAG,
         address=st.integers(0, half - 120),
         table_address=st.sampled_from([0, 2, 4, 5]),
@@ -209,10 +212,12 @@ def test_multiply(data: st.DataObject, dpu: DpuConfig, seed: int) -> None:
     compare(dpu, [*fill_memories(dpu), data.draw(binaries(isa.Multiply, dpu)), dump_output(dpu)], seed)
 
 
+@pytest.mark.parametrize("four_bits", [0, 1])
 @pytest.mark.parametrize("kind", [isa.Add, isa.Multiply])
-def test_add_and_multiply_in_place(kind: type[isa.Add | isa.Multiply]) -> None:
+def test_add_and_multiply_in_place(kind: type[isa.Add | isa.Multiply], four_bits: int) -> None:
     dpu = SIZES[1]
-    instruction = kind(from_output=1, pixels=100, b_address=9, out_address=0, scale=0.5, low=-128, high=127)
+    width = {"features4": four_bits, "out4": four_bits}
+    instruction = kind(**width, from_output=1, pixels=100, b_address=9, out_address=0, scale=0.5, low=-128, high=127)
     assert compare(dpu, [*fill_memories(dpu), instruction, dump_output(dpu)], 5) == "none"
 
 

@@ -437,18 +437,21 @@ class Pool(Instruction):
 class Add(Instruction):
     """The text of isa.yaml.
 
-    y = clamp(rint(fma(a - a_zero, scale, inner[b + 128])) + zero, low, high) for `pixels` pixels of 8 bits, float32
-    throughout, fma with one rounding; inner is the 256 float32 values from table number table_address (four tables
-    long). With `table`, y = table[y + 128] by table number map_address. a is read at `address`, from the output memory
-    with `from_output`; b at b_address.
+    y = clamp(rint(fma(a - a_zero, scale, inner[b + 128])) + zero, low, high) for `pixels` pixels, float32 throughout,
+    fma with one rounding; elements are 8 bits, or 4 with `features4` (a), `b_features4` (b) and `out4` (y); inner is
+    the 256 float32 values from table number table_address (four tables long). With `table`, y = table[y + 128] by table
+    number map_address. a is read at `address`, from the output memory with `from_output`; b at b_address.
     """
 
     OPCODE = 6
     ENGINE = Engine.COMPUTE
-    USED = 0xFFFFFFFFFFFFFFFFFFFFFF000FFFFF000FFFFF000FFFFF0FFFFFFF0143FFFF
+    USED = 0xFFFFFFFFFFFFFFFFFFFFFF000FFFFF000FFFFF000FFFFF0FFFFFFF07C3FFFF
     FIELDS = (
         Field("table", 22, 1),
+        Field("features4", 23, 1),
         Field("from_output", 24, 1),
+        Field("out4", 25, 1),
+        Field("b_features4", 26, 1),
         Field("address", 32, 20),
         Field("table_address", 52, 4),
         Field("map_address", 56, 4),
@@ -465,7 +468,10 @@ class Add(Instruction):
     )
 
     table: int = 0
+    features4: int = 0
     from_output: int = 0
+    out4: int = 0
+    b_features4: int = 0
     address: int = 0
     table_address: int = 0
     map_address: int = 0
@@ -492,10 +498,13 @@ class Multiply(Instruction):
 
     OPCODE = 7
     ENGINE = Engine.COMPUTE
-    USED = 0xFFFFFFFFFFFFFFFFFFFFFF000FFFFF000FFFFF000FFFFF0FFFFFFF0143FFFF
+    USED = 0xFFFFFFFFFFFFFFFFFFFFFF000FFFFF000FFFFF000FFFFF0FFFFFFF07C3FFFF
     FIELDS = (
         Field("table", 22, 1),
+        Field("features4", 23, 1),
         Field("from_output", 24, 1),
+        Field("out4", 25, 1),
+        Field("b_features4", 26, 1),
         Field("address", 32, 20),
         Field("table_address", 52, 4),
         Field("map_address", 56, 4),
@@ -512,7 +521,10 @@ class Multiply(Instruction):
     )
 
     table: int = 0
+    features4: int = 0
     from_output: int = 0
+    out4: int = 0
+    b_features4: int = 0
     address: int = 0
     table_address: int = 0
     map_address: int = 0
