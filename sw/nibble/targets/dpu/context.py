@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from nibble.config import DpuConfig
 from nibble.targets.dpu import isa
@@ -55,7 +55,7 @@ class Context:
 
     dpu: DpuConfig
     addresses: Mapping[Buffer, int]
-    constants: Constants = field(default_factory=lambda: Constants(0))
+    constants: Constants
 
     @property
     def lanes(self) -> int:

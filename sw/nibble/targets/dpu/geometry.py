@@ -9,8 +9,8 @@ from nibble.targets.dpu.ops import Window
 
 
 @dataclass(frozen=True)
-class Tile:
-    """Output rows row .. row + rows - 1 and columns col .. col + cols - 1."""
+class Area:
+    """Rows row .. row + rows - 1 and columns col .. col + cols - 1 of a map."""
 
     row: int
     col: int
@@ -19,23 +19,16 @@ class Tile:
 
     @property
     def pixels(self) -> int:
-        """Output pixels."""
+        """Pixels of the area."""
         return self.rows * self.cols
 
 
-@dataclass(frozen=True)
-class Patch:
-    """Input rows and columns a tile reads; they may start before 0 and end after the map: that part is padding."""
+class Tile(Area):
+    """A part of the output map."""
 
-    row: int
-    col: int
-    rows: int
-    cols: int
 
-    @property
-    def pixels(self) -> int:
-        """Pixels, padding included."""
-        return self.rows * self.cols
+class Patch(Area):
+    """What a tile reads of the input map; it may start before 0 and end after the map: that part is padding."""
 
 
 def tiles(rows: int, cols: int, tile_rows: int, tile_cols: int) -> Iterator[Tile]:

@@ -13,19 +13,18 @@ import numpy.typing as npt
 
 from nibble.graph import ir
 from nibble.targets.dpu.ops import (
+    AnyOp,
     BinaryOp,
     ConcatOp,
     ConvOp,
     HostOp,
-    Op,
     PoolOp,
     SelectOp,
     UpsampleOp,
     Window,
     offset,
+    outputs,
 )
-
-AnyOp = Op | HostOp
 
 MAX_KERNEL = 15
 MAX_STRIDE = 3
@@ -166,23 +165,15 @@ def _fuse_tables(ops: list[AnyOp], graph: ir.IntegerGraph) -> list[AnyOp]:
     uses.update(head.tensor for head in graph.heads)
     fused: dict[str, AnyOp] = {}
     for op in ops:
-        source = fused.get(op.inputs[0]) if _is_table(op) else None
-        if isinstance(op, PoolOp) and uses[op.inputs[0]] == 1 and _takes_table(source):
-            del fused[op.inputs[0]]
-            op = _with_table(source, op)
-        fused[op.outputs[0] if isinstance(op, HostOp) else op.output] = op
+        if isinstance(op, PoolOp) and op.table is not None and op.window == Window() and uses[op.inputs[0]] == 1:
+            source = fused.get(op.inputs[0])
+            if isinstance(source, ConvOp | PoolOp | BinaryOp) and _takes_table(source):
+                del fused[op.inputs[0]]
+                op = replace(source, output=op.output, table=op.table, sources=source.sources + op.sources)
+        fused[outputs(op)[0]] = op
     return list(fused.values())
 
 
-def _is_table(op: AnyOp) -> bool:
-    return isinstance(op, PoolOp) and op.table is not None and op.window == Window()
-
-
-def _takes_table(op: AnyOp | None) -> bool:
-    if isinstance(op, ConvOp):
-        return op.scale is not None and op.table is None
-    return isinstance(op, PoolOp | BinaryOp) and op.table is None
-
-
-def _with_table(source: AnyOp | None, table: PoolOp) -> AnyOp:
-    return replace(source, output=table.output, table=table.table, sources=source.sources + table.sources)  # type: ignore[union-attr,type-var,return-value]
+def _takes_table(op: ConvOp | PoolOp | BinaryOp) -> bool:
+    raw = isinstance(op, ConvOp) and op.scale is None
+    return op.table is None and not raw

@@ -128,3 +128,11 @@ class HostOp:
     def outputs(self) -> tuple[str, ...]:
         """Tensors written."""
         return self.node.outputs
+
+
+AnyOp = Op | HostOp
+
+
+def outputs(op: AnyOp) -> tuple[str, ...]:
+    """Return the tensors an operation writes."""
+    return op.outputs if isinstance(op, HostOp) else (op.output,)

@@ -4,13 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nibble.targets.dpu.legalize import AnyOp
-from nibble.targets.dpu.ops import HostOp
-
-
-def outputs(op: AnyOp) -> tuple[str, ...]:
-    """Tensors an operation writes."""
-    return op.outputs if isinstance(op, HostOp) else (op.output,)
+from nibble.targets.dpu.ops import AnyOp, HostOp, outputs
 
 
 def batch_hosts(ops: Sequence[AnyOp]) -> list[AnyOp]:

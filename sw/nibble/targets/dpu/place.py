@@ -13,8 +13,7 @@ import numpy as np
 from nibble.graph import ir
 from nibble.targets.dpu import layout
 from nibble.targets.dpu.layout import Buffer, View
-from nibble.targets.dpu.legalize import AnyOp
-from nibble.targets.dpu.ops import BinaryOp, ConcatOp, ConvOp, HostOp, Op, PoolOp, SelectOp, UpsampleOp, Window
+from nibble.targets.dpu.ops import AnyOp, BinaryOp, ConcatOp, ConvOp, HostOp, Op, PoolOp, SelectOp, UpsampleOp, Window
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from nibble.config import load_dpu
 from nibble.simulate.cppsim import Cppsim
 from nibble.targets.dpu import isa, layout
-from nibble.targets.dpu.context import Context
+from nibble.targets.dpu.context import Constants, Context
 from nibble.targets.dpu.features import Unfold, load_patch
 from nibble.targets.dpu.geometry import Patch
 from nibble.targets.dpu.layout import Buffer, Plane
@@ -53,7 +53,7 @@ def test_a_patch_of_any_planes_arrives_with_its_padding(patch: Patch, chosen: li
     buffers = [Buffer(name, 4, ROWS, COLS, LANES) for name in "ab"]
     planes = [Plane(buffers[which], block, upsample) for which, block, upsample in chosen]
     ddr = np.random.default_rng(1).integers(-128, 128, (2, 4, ROWS, COLS, LANES)).astype(np.int8)
-    context = Context(TINY, {buffers[0]: 0, buffers[1]: buffers[0].bytes})
+    context = Context(TINY, {buffers[0]: 0, buffers[1]: buffers[0].bytes}, Constants(0))
     loaded = load_patch(context, planes, patch, PAD, "key")
     got = loaded_pixels(list(loaded.load.emit(0)), ddr, len(planes) * loaded.plane)
     for index, (which, block, upsample) in enumerate(chosen):
@@ -70,7 +70,9 @@ def test_a_picture_arrives_with_a_kernel_row_in_every_word(patch: Patch, channel
     patch = Patch(patch.row, patch.col, patch.rows, (words - 1) * stride + taps)
     picture = Buffer("x", 1, ROWS, COLS, channels, interleaved=True, flip=True)
     codes = np.random.default_rng(2).integers(0, 256, (ROWS, COLS, channels)).astype(np.uint8)
-    loaded = load_patch(Context(TINY, {picture: 0}), [Plane(picture, 0)], patch, PAD, "key", Unfold(taps, stride))
+    loaded = load_patch(
+        Context(TINY, {picture: 0}, Constants(0)), [Plane(picture, 0)], patch, PAD, "key", Unfold(taps, stride)
+    )
     assert (loaded.cols, loaded.lead) == (words, 0)
     got = loaded_pixels(list(loaded.load.emit(0)), codes.view(np.int8), loaded.plane)
     expected = padded((codes ^ 0x80).view(np.int8), patch)
@@ -82,7 +84,7 @@ def test_a_picture_arrives_with_a_kernel_row_in_every_word(patch: Patch, channel
 def test_neighbouring_planes_are_loaded_by_one_instruction() -> None:
     buffer = Buffer("x", 6, ROWS, COLS, LANES)
     view = layout.whole(buffer, 6 * LANES, LANES)
-    context, patch = Context(TINY, {buffer: 0}), Patch(0, 0, ROWS, COLS)
+    context, patch = Context(TINY, {buffer: 0}, Constants(0)), Patch(0, 0, ROWS, COLS)
 
     def count(*blocks: int) -> int:
         return len(load_patch(context, [view.planes[block] for block in blocks], patch, 0, "k").load.emit(0))
