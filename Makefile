@@ -48,6 +48,7 @@ $(VENV)/.base: requirements.txt pyproject.toml | $(VENV)/bin/python
 	$(BIN)/pip install --quiet --no-deps -e .
 	touch $@
 
-$(VENV)/.dev: requirements-dev.txt $(VENV)/.base
+$(VENV)/.dev: requirements-dev.txt requirements-finn.txt $(VENV)/.base
 	$(BIN)/pip install --quiet -r requirements-dev.txt
+	$(BIN)/pip install --quiet --no-deps -r requirements-finn.txt
 	touch $@
