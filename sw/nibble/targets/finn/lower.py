@@ -17,7 +17,7 @@ from nibble.graph import ir
 from nibble.graph.arithmetic import Int64Array
 from nibble.graph.ranges import code_ranges
 from nibble.targets.finn.dataflow import Dataflow, Stream
-from nibble.targets.finn.layers import Layers, Pixels
+from nibble.targets.finn.layers import Layers, Pixels, datatype
 from nibble.targets.finn.steps import NotMonotoneError, Range, Steps, conv_steps, table_steps
 
 INT32 = (-(2**31), 2**31 - 1)
@@ -209,6 +209,8 @@ class _Lowering:
         if node.groups > 1 and not depthwise:
             raise self._refuse(node, f"a convolution of {node.groups} groups (1, or one a channel)")
         span = _sums(node, x.span)
+        if node.requantize is None:
+            span = _whole_bytes(span)
         if span[0] < INT32[0] or span[1] > INT32[1]:
             raise self._refuse(node, "accumulators that may wrap in int32")
         name = node.name
@@ -226,6 +228,12 @@ class _Lowering:
         reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
         if reach[0] > x.height or reach[1] > x.width:
             raise self._refuse(node, f"a window of {reach[0]}x{reach[1]} on an input of {x.height}x{x.width}")
+
+
+def _whole_bytes(span: Range) -> Range:
+    """Widen to a signed type of whole bytes: sums that leave the accelerator are moved by a DMA engine."""
+    bits = -(-datatype((min(span[0], -1), span[1])).bitwidth() // 8) * 8
+    return -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
 
 
 def _sums(node: ir.Conv, span: Range) -> Range:
