@@ -52,7 +52,7 @@ def darknet(
 
 
 def onnx_(
-    model: Annotated[Path, typer.Argument(metavar="M.onnx", help="A float, QOperator or QDQ detector.")],
+    model: Annotated[Path, typer.Argument(metavar="M.onnx", help="A float, QOperator, QDQ or QONNX detector.")],
     output: OutputOption,
     decoder: Annotated[
         str | None, typer.Option(metavar="FAMILY", help="yolo, yolov5, yolov8, yolov10 or nanodet; found if not given.")
@@ -76,7 +76,7 @@ def onnx_(
     ] = None,
     json_file: JsonOption = None,
 ) -> None:
-    """Cut a detector at its raw heads and record what its decoder needs; QDQ becomes QOperator.
+    """Cut a detector at its raw heads and record what its decoder needs; QDQ and QONNX become QOperator.
 
     Example: nibble import onnx yolov10n.onnx --names coco.names -o yolov10n-raw.onnx
     """

@@ -9,7 +9,7 @@ import onnx
 from onnx.inliner import inline_local_functions
 
 from nibble.errors import InputError, UnsupportedError
-from nibble.importers import heads, recognise
+from nibble.importers import heads, qonnx, recognise
 from nibble.importers.graph_tools import (
     free_initializers,
     keep_used_domains,
@@ -23,6 +23,7 @@ from nibble.importers.probe import probe
 from nibble.importers.qdq import MIN_OPSET, is_qdq, to_qoperator
 from nibble.importers.recognise import Groups, Options
 from nibble.importers.simplify import simplify
+from nibble.importers.summary import ROUNDED_BIASES
 from nibble.onnx_io import has_decoder, load_model, read_decoder, write_decoder
 
 INTEGER = ("QLinear", "QuantizeLinear", "DequantizeLinear", "ConvInteger", "MatMulInteger")
@@ -32,12 +33,15 @@ NO_OPTIONS = Options()
 def import_onnx(path: Path, options: Options = NO_OPTIONS, shape: Shape | None = None) -> onnx.ModelProto:
     """Return the model of `path` with input `images` [1, 3, height, width], raw float heads and decoder facts.
 
-    Decoder facts already there are kept unless `options.decoder` is given. Float graphs are simplified, QDQ graphs
-    rewritten to QOperator. Raises InputError or UnsupportedError naming the file.
+    Decoder facts already there are kept unless `options.decoder` is given. Float graphs are simplified, QDQ and QONNX
+    graphs rewritten to QOperator. Raises InputError or UnsupportedError naming the file.
     """
     model = _plain(load_model(path), path)
     fix_input(model, path, shape)
+    quants = qonnx.detach(model, path) if qonnx.is_qonnx(model) else None
     probe(model, path)
+    if quants is not None:
+        model = qonnx.to_qdq(model, quants, path)
     if has_decoder(model) and not options.decoder:
         if options != NO_OPTIONS:
             raise InputError(path, "decoder facts inside", "--decoder too, where options replace them")
@@ -48,7 +52,7 @@ def import_onnx(path: Path, options: Options = NO_OPTIONS, shape: Shape | None =
         names = _names(model, groups)
         heads.cut(model, [head for group in groups for head in group], names)
         decoder = recognise.describe(model, path, kind, groups, names, options)
-    model = _final(model, path)
+    model = _final(_from_qonnx(model, path) if quants is not None else _integer_or_simple(model, path), path)
     write_decoder(model, decoder)
     return model
 
@@ -84,13 +88,23 @@ def _names(model: onnx.ModelProto, groups: Groups) -> list[str]:
     return [f"head_{group[0].stride}{kind}" for group in groups for kind in kinds]
 
 
-def _final(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
+def _integer_or_simple(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
     if not any(node.op_type.startswith(INTEGER) for node in model.graph.node):
-        model = simplify(model, path)
-    elif is_qdq(model):
-        model = to_qoperator(model)
-    else:
-        model = _without_float_islands(model, path)
+        return simplify(model, path)
+    return to_qoperator(model) if is_qdq(model) else _without_float_islands(model, path)
+
+
+def _from_qonnx(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
+    """Rewrite what `qonnx.to_qdq` wrote, and record how many biases were rounded."""
+    qonnx.check_operators(model, path)
+    result = to_qoperator(model)
+    qonnx.check_integers(result, path)
+    count = str(qonnx.rounded_biases(model, result))
+    result.metadata_props.append(onnx.StringStringEntryProto(key=ROUNDED_BIASES, value=count))
+    return result
+
+
+def _final(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
     prune(model.graph)
     name_nodes(model.graph)
     keep_used_domains(model)

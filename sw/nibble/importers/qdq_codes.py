@@ -53,7 +53,9 @@ class Context:
         return self.value(name).reshape(-1)[0]
 
     def add(self, name: str, value: Array | np.generic) -> str:
-        """Add a constant, once; return its name."""
+        """Add a constant, once, under a name that no other one has; return it."""
+        while name in self.constants and not _is_same(self.value(name), np.asarray(value)):
+            name += "_"
         if name not in self.constants:
             self.constants[name] = numpy_helper.from_array(np.asarray(value), name)
             self.graph.initializer.append(self.constants[name])
@@ -126,3 +128,7 @@ class Context:
         given = zip(("min", "max"), node.input[1:], strict=False)
         bounds |= {key: float(self.number(name)) for key, name in given if name}
         return bounds["min"], bounds["max"]
+
+
+def _is_same(a: Array, b: Array) -> bool:
+    return a.dtype == b.dtype and np.array_equal(a, b)
