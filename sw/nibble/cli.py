@@ -21,6 +21,7 @@ COMMANDS = (
     "detect",
     "eval",
     "train",
+    "build",
     "demo",
 )
 

@@ -166,7 +166,7 @@ def _load(model: type[Config], folder: str, source: str | Path) -> Config:
     try:
         return model.model_validate({**content, "name": path.stem})
     except ValidationError as error:
-        raise InputError(path, *_explain(error.errors(include_url=False)[0])) from error
+        raise InputError(path, *explain(error.errors(include_url=False)[0])) from error
 
 
 def _locate(folder: str, source: str | Path) -> Path:
@@ -178,8 +178,8 @@ def _locate(folder: str, source: str | Path) -> Path:
     return path
 
 
-def _explain(first: Any) -> tuple[str, str]:
-    """Say what was found and what was expected, from pydantic's first complaint."""
+def explain(first: Any) -> tuple[str, str]:
+    """Return what was found and what was expected, from pydantic's first complaint."""
     key = ".".join(str(part) for part in first["loc"])
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "missing":

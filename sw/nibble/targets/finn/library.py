@@ -21,7 +21,7 @@ def open_finn(folder: Path) -> None:
 
     Raises NibbleError when FINN+ is not installed or of another version than was tested.
     """
-    _check_version()
+    check_installed()
     logging.getLogger("finn_logger").setLevel(logging.ERROR)
     import finn.util.settings as settings
     import finn.xsi
@@ -38,7 +38,8 @@ def open_finn(folder: Path) -> None:
     settings._SETTINGS = opened
 
 
-def _check_version() -> None:
+def check_installed() -> None:
+    """Raise NibbleError when FINN+ is not installed or of another version than was tested."""
     try:
         found = version("finn-plus")
     except PackageNotFoundError:
