@@ -34,6 +34,7 @@ from nibble.targets.finn.rtl_wrapper import Instance, Port, extended, joined, pa
 _RAM_SHAPES = ((1, 16384), (2, 8192), (4, 4096), (9, 2048), (18, 1024), (36, 512))
 """Width and depth of a block RAM of 18 Kibit (AMD UG473 and UG573)."""
 _LUT_RAM_DEPTH = 64
+_LUT_RAM_BITS = 2048
 
 
 class _Layer(RTLBackend):  # type: ignore[misc]
@@ -49,7 +50,8 @@ class _Layer(RTLBackend):  # type: ignore[misc]
         Raises UnsupportedError or InputError for attributes that the RTL cannot do.
         """
         top = self.get_verilog_top_module_name()
-        text = wrapper(top, self.ports("s_axis"), self.ports("m_axis"), self.instance())
+        instance = self.instance()
+        text = wrapper(top, self.ports("s_axis"), self.ports("m_axis"), instance)
         folder = self.get_nodeattr("code_gen_dir_ipgen")
         write_bytes(Path(folder) / f"{top}.v", text.encode())
         self.set_nodeattr("gen_top_module", top)
@@ -140,23 +142,30 @@ class UpsampleNearestNeighbour_rtl(_Layer, UpsampleNearestNeighbour):  # type: i
             raise UnsupportedError(self.onnx_node.name, f"upsampling from {small} {size_in} to {large} {size_out}")
         return int(size_out // size_in)
 
-    def _depth(self) -> int:
-        return int(self.get_nodeattr("WI")) * self.folds(self.get_nodeattr("NumChannels"), "SIMD")
+    def _row(self) -> tuple[int, int]:
+        """Return the places of the row's memory and the bits of each."""
+        beats = self.folds(self.get_nodeattr("NumChannels"), "SIMD")
+        return int(self.get_nodeattr("WI")) * beats, int(self.get_instream_width())
+
+    def _in_luts(self) -> bool:
+        depth, bits = self._row()
+        return depth <= _LUT_RAM_DEPTH or depth * bits <= _LUT_RAM_BITS
 
     def lut_estimation(self, fpgapart: str) -> int:
-        """14 and 5 a bit of the address for control; the row in LUTs, 4 for 6 bits, up to 64 places.
+        """14 and 5 a bit of the address for control; the row in LUTs (RAM32M, RAM64M) where it is small.
 
-        Yosys 0.70, synth_xilinx -family xc7, factors 2, without the row: 19 for 2 places, 33 for 13, 57 for 208.
+        Yosys 0.70, synth_xilinx -family xc7, factors 2, without the row: 19 for 2 places, 33 for 13, 57 for 208; it
+        keeps rows of up to 64 places or 2,048 bits in LUTs, larger ones in block RAM.
         """
-        depth, bits = self._depth(), int(self.get_instream_width())
-        memory = 4 * ceil(bits / 6) * ceil(depth / 32) if depth <= _LUT_RAM_DEPTH else 0
-        return 14 + 5 * (depth - 1).bit_length() + memory
+        depth, bits = self._row()
+        memory = 4 * min(ceil(bits / 6) * ceil(depth / 32), ceil(bits / 3) * ceil(depth / 64))
+        return 14 + 5 * (depth - 1).bit_length() + (memory if self._in_luts() else 0)
 
     def bram_estimation(self, fpgapart: str) -> int:
-        """Block RAMs of 18 Kibit for one row of more than 64 places, in the shape that needs fewest."""
-        depth, bits = self._depth(), int(self.get_instream_width())
-        if depth <= _LUT_RAM_DEPTH:
+        """Block RAMs of 18 Kibit for one row that is not kept in LUTs, in the shape that needs fewest."""
+        if self._in_luts():
             return 0
+        depth, bits = self._row()
         return min(ceil(bits / width) * ceil(depth / places) for width, places in _RAM_SHAPES)
 
 
@@ -200,7 +209,10 @@ class StreamingConcat_rtl(_Layer, StreamingConcat):  # type: ignore[misc]  # noq
         return Instance("concat", _texts(parameters), {"in_V_TDATA": data, **connections, **straight("out0_V")})
 
     def lut_estimation(self, fpgapart: str) -> int:
-        """One LUT a bit for up to four inputs, one more for each three further ones, and control."""
+        """One a bit for up to four inputs, one more for each three further ones, and 16 for control.
+
+        Yosys 0.70, synth_xilinx -family xc7: 73 for 2 inputs of 8 x 8 bits, 31 for 3 of 4 x 4, 150 for 5 of 8 x 8.
+        """
         return int(self.get_outstream_width()) * ceil((int(self.get_n_inputs()) - 1) / 3) + 16
 
 
@@ -220,23 +232,24 @@ def register() -> None:
 
 
 def transform_as_hls(model: ModelWrapper, transformation: Any) -> ModelWrapper:
-    """Return `model` after a transformation of FINN's that knows these layers only by the names of their HLS variants.
+    """Return `model` after one of FINN's transformations that adds no layers and knows ours only by their HLS names.
 
     SetFolding is one: it would leave Pool_rtl, its sliding window, DuplicateStreams_rtl and StreamingConcat_rtl as they
     are. (It folds no upsampling, whatever its kind.)
     """
-    names = {layer.__name__.removesuffix("_rtl") for layer in LAYERS_RTL}
+    kinds = {layer.__name__ for layer in LAYERS_RTL}
     changed = deepcopy(model)
-    ours = {node.name for node in changed.graph.node if node.op_type.removesuffix("_rtl") in names}
+    ours = {node.output[0] for node in changed.graph.node if node.op_type in kinds}
     _rename(changed, ours, "_rtl", "_hls")
     changed = changed.transform(transformation)
     _rename(changed, ours, "_hls", "_rtl")
     return changed
 
 
-def _rename(model: ModelWrapper, names: set[str], old: str, new: str) -> None:
+def _rename(model: ModelWrapper, outputs: set[str], old: str, new: str) -> None:
+    """Rename the layers that write `outputs`."""
     for node in model.graph.node:
-        if node.name in names:
+        if node.output[0] in outputs:
             node.op_type = node.op_type.removesuffix(old) + new
             node.domain = f"{LAYERS}.{new.removeprefix('_')}"
 
