@@ -116,8 +116,10 @@ def _float_tensor(graph: onnx.GraphProto, tensor: str) -> str:
     maker, readers = producers(graph)[tensor], consumers(graph)
     if maker.op_type != "QLinearConv":
         quantizers = [node for node in readers[tensor] if node.op_type == "QuantizeLinear"]
-        codes = quantizers[0].output[0] if len(quantizers) == len(readers[tensor]) == 1 else ""
-        codes = next((n.output[0] for n in readers[codes] if n.op_type == "Clip"), codes)
+        if len(quantizers) != 1 or len(readers[tensor]) != 1:
+            return tensor
+        codes = quantizers[0].output[0]
+        codes = next((node.output[0] for node in readers[codes] if node.op_type == "Clip"), codes)
         return next((str(n.output[0]) for n in readers[codes] if n.op_type == "DequantizeLinear"), tensor)
     known = [str(node.output[0]) for node in readers[tensor] if node.op_type == "DequantizeLinear"]
     if known:

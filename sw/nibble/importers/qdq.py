@@ -7,6 +7,7 @@ is the golden reference from then on. Operators without a rule stay float betwee
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -233,7 +234,7 @@ class _Rewriter(Context):
             return False
 
         def write(wanted: Codes, target: str) -> None:
-            inputs = [*_triple(x), *_triple(weights), wanted.scale, wanted.zero]
+            inputs = [*_triple(x), *_triple(self._unshared(weights)), wanted.scale, wanted.zero]
             if bias is not None:
                 limits = np.iinfo(np.int32)
                 codes = np.clip(np.rint(bias / scales.astype(np.float64)), limits.min, limits.max).astype(np.int32)
@@ -261,6 +262,18 @@ class _Rewriter(Context):
         if not any(cast in made.output for made in self.nodes):
             self.nodes.append(helper.make_node("Cast", [found.tensor], [cast], name=cast, to=wide))
         return Codes(cast, found.scale, zero, found.axis)
+
+    def _unshared(self, weights: Codes) -> Codes:
+        """Return INT8 weights and zero points of which no other QLinearConv reads any.
+
+        With session.x64quantprecision, onnxruntime loads no model where two share an initializer of these.
+        """
+        return replace(weights, tensor=self._own(weights.tensor), zero=self._own(weights.zero))
+
+    def _own(self, name: str) -> str:
+        if name in self.constants and any(name in made.input for made in self.nodes):
+            return self.add(f"{name}_{len(self.nodes)}", self.value(name))
+        return name
 
     def _has_constant_bias(self, node: onnx.NodeProto) -> bool:
         """Tell whether the bias is absent or a constant, if quantized with scales that fit it."""

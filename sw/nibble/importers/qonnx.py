@@ -132,18 +132,19 @@ class _Expander:
         elif node.input[0] in self.constants:
             self._constant(node, quant)
         else:
-            self._activation(node, activation_grid(node, quant, self.where))
+            self._activation(node, activation_grid(quant, self.where))
 
     # Constants ---------------------------------------------------------------------------------------------------
 
     def _constant(self, node: onnx.NodeProto, quant: Quant) -> None:
-        value, output = numbers(self.constants[node.input[0]], node, "data", self.where), node.output[0]
+        output = node.output[0]
+        value = numbers(self.constants[node.input[0]], f"{quant.label} whose data", self.where)
         if not any(reader.op_type == "Conv" and reader.input[1] == output for reader in self.readers[output]):
-            result = plain_constant(node, quant, value, self.where)
+            result = plain_constant(quant, value, self.where)
             self.constants[output] = numpy_helper.from_array(result, output)
             self.graph.initializer.append(self.constants[output])
             return
-        codes, scale = weight_codes(node, quant, value, self.where)
+        codes, scale = weight_codes(quant, value, self.where)
         inputs = [self._weights(output, codes, quant), self._add(f"{output}_scale", scale)]
         self._emit("DequantizeLinear", node.name, inputs, output, axis=0)
 

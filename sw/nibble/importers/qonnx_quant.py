@@ -26,8 +26,9 @@ Constants = Mapping[str, onnx.TensorProto]
 
 @dataclass(frozen=True)
 class Quant:
-    """y = (clip(rint(x / scale + zero), low, high) - zero) * scale, every step in float32."""
+    """y = (clip(rint(x / scale + zero), low, high) - zero) * scale, every step in float32; `label` names the node."""
 
+    label: str
     scale: Floats
     zero: Floats
     bits: float
@@ -83,24 +84,26 @@ def read_quant(node: onnx.NodeProto, constants: Constants, where: Where) -> Quan
     rounding = flags["rounding_mode"].s.decode(errors="replace") if "rounding_mode" in flags else "ROUND"
     if rounding.upper() != "ROUND":
         raise UnsupportedError(where, f"{name} with rounding mode {rounding}")
-    scale, zero, bits = (_operand(node, index + 1, what, constants, where) for index, what in enumerate(OPERANDS))
+    scale, zero, bits = (
+        _operand(node.input[index], f"{name} whose {what}", constants, where)
+        for index, what in enumerate(OPERANDS, start=1)
+    )
     if not (np.isfinite(scale).all() and (scale > 0).all()):
         raise InputError(where, f"{name} with a scale that is not above zero", "scales above zero")
-    return Quant(scale, zero, _bits(bits, name, where), bool(flags["signed"].i), bool(flags["narrow"].i))
+    return Quant(name, scale, zero, _bits(bits, name, where), bool(flags["signed"].i), bool(flags["narrow"].i))
 
 
-def _operand(node: onnx.NodeProto, index: int, what: str, constants: Constants, where: Where) -> Floats:
-    name = f"{node.op_type} {node.name!r}"
-    if node.input[index] not in constants:
-        raise UnsupportedError(where, f"{name} whose {what} is computed")
-    return numbers(constants[node.input[index]], node, what, where)
+def _operand(tensor: str, what: str, constants: Constants, where: Where) -> Floats:
+    if tensor not in constants:
+        raise UnsupportedError(where, f"{what} is computed")
+    return numbers(constants[tensor], what, where)
 
 
-def numbers(tensor: onnx.TensorProto, node: onnx.NodeProto, what: str, where: Where) -> Floats:
-    """Return a constant operand of a Quant node as float32; raises InputError when it holds no numbers."""
+def numbers(tensor: onnx.TensorProto, what: str, where: Where) -> Floats:
+    """Return a constant as float32; raises InputError, saying `what` it is, when it holds no numbers."""
     value: npt.NDArray[Any] = numpy_helper.to_array(tensor)
     if value.size == 0 or value.dtype.kind in "OSU":
-        raise InputError(where, f"{node.op_type} {node.name!r} whose {what} is no number", "numbers")
+        raise InputError(where, f"{what} is no number", "numbers")
     return value.astype(np.float32)
 
 
@@ -114,57 +117,52 @@ def _bits(value: Floats, name: str, where: Where) -> float:
     return bits
 
 
-def activation_grid(node: onnx.NodeProto, quant: Quant, where: Where) -> Grid:
+def activation_grid(quant: Quant, where: Where) -> Grid:
     """Return the codes of an activation, signed ones moved up by half their range; raises UnsupportedError."""
-    name = _checked_bits(node, quant, where)
+    _check_bits(quant, where)
     scale, zero = np.unique(quant.scale), np.unique(quant.zero)
     if len(scale) != 1:
-        raise UnsupportedError(where, f"{name} with {quant.scale.size} scales for an activation")
+        raise UnsupportedError(where, f"{quant.label} with {quant.scale.size} scales for an activation")
     offset = quant.middle
     if len(zero) != 1 or zero[0] % 1 or not 0 <= zero[0] + offset <= 255:
-        raise UnsupportedError(where, f"{name} with zero point {zero[0]:g} for an activation")
+        raise UnsupportedError(where, f"{quant.label} with zero point {zero[0]:g} for an activation")
     return Grid(scale[0], int(zero[0]) + offset, quant.low + offset, quant.high + offset)
 
 
-def weight_codes(
-    node: onnx.NodeProto, quant: Quant, value: Floats, where: Where
-) -> tuple[npt.NDArray[np.int8], Floats]:
+def weight_codes(quant: Quant, value: Floats, where: Where) -> tuple[npt.NDArray[np.int8], Floats]:
     """Return codes and scale, scalar or (O,), of the weights of a convolution; raises UnsupportedError, InputError."""
-    name = _checked_bits(node, quant, where)
+    _check_bits(quant, where)
     if np.any(quant.zero):
-        raise UnsupportedError(where, f"{name} with zero point {quant.zero[quant.zero != 0][0]:g} for weights")
+        raise UnsupportedError(where, f"{quant.label} with zero point {quant.zero[quant.zero != 0][0]:g} for weights")
     if not quant.signed:
-        raise UnsupportedError(where, f"{name} of unsigned weights")
+        raise UnsupportedError(where, f"{quant.label} of unsigned weights")
     per_channel = (value.shape[:1] or (0,)) + (1,) * (value.ndim - 1)
     if quant.scale.size > 1 and quant.scale.shape != per_channel:
         shape = "x".join(map(str, quant.scale.shape))
-        raise UnsupportedError(where, f"{name} with weight scales of shape {shape}")
-    check_finite(name, value, where)
+        raise UnsupportedError(where, f"{quant.label} with weight scales of shape {shape}")
+    _check_finite(quant, value, where)
     codes = replace(quant, zero=np.zeros((), np.float32)).codes(value).reshape(value.shape).astype(np.int8)
     return codes, quant.scale.reshape(-1 if quant.scale.size > 1 else ())
 
 
-def plain_constant(node: onnx.NodeProto, quant: Quant, value: Floats, where: Where) -> Floats:
+def plain_constant(quant: Quant, value: Floats, where: Where) -> Floats:
     """Return a quantized constant that is no weight, such as a bias of any width, in float32; raises InputError."""
-    name = f"{node.op_type} {node.name!r}"
-    check_finite(name, value, where)
+    for part in (value, quant.zero):
+        _check_finite(quant, part, where)
     try:
         shape = np.broadcast_shapes(value.shape, quant.scale.shape, quant.zero.shape)
     except ValueError:
         shape = ()
     if shape != value.shape:
-        raise InputError(where, f"{name} whose scales do not fit its data", "one, or one a channel")
+        raise InputError(where, f"{quant.label} whose scales do not fit its data", "one, or one a channel")
     return np.asarray((quant.codes(value) - quant.zero) * quant.scale, np.float32)
 
 
-def check_finite(name: str, value: Floats, where: Where) -> None:
-    """Raise InputError for infinities and NaN."""
+def _check_finite(quant: Quant, value: Floats, where: Where) -> None:
     if not np.isfinite(value).all():
-        raise InputError(where, f"{name} of data that is not finite", "numbers")
+        raise InputError(where, f"{quant.label} of data that is not finite", "numbers")
 
 
-def _checked_bits(node: onnx.NodeProto, quant: Quant, where: Where) -> str:
-    name = f"{node.op_type} {node.name!r}"
+def _check_bits(quant: Quant, where: Where) -> None:
     if not 2 <= quant.bits <= MOST_BITS:
-        raise UnsupportedError(where, f"{name} of {quant.bits:g} bits")
-    return name
+        raise UnsupportedError(where, f"{quant.label} of {quant.bits:g} bits")
