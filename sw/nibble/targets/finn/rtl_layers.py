@@ -3,6 +3,7 @@
 After `register`, FINN's SpecializeLayers chooses these, since it takes RTL wherever an RTL variant exists. What a layer
 computes, its streams, its folded shapes and its cycles are those of FINN's abstract layer, which each class inherits;
 each of them moves one beat a cycle, so FINN's figure for the cycles is right but for one or two cycles of latency.
+FINN's SetFolding knows the HLS variants by name and leaves these as they are; `folding` folds them.
 Import this module only after `library.open_finn`.
 """
 
@@ -10,8 +11,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from copy import deepcopy
-from math import ceil
+from math import ceil, prod
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +107,7 @@ class Pool_rtl(_Layer, Pool):  # type: ignore[misc]  # noqa: N801 (FINN finds la
         self.require_integers([kind])
         self.folds(self.get_nodeattr("Channels"), "PE")
         parameters = {
-            "Kernel": self.get_exp_cycles() // self.get_number_output_values(),
+            "Kernel": prod(self.get_nodeattr("KernelSize")),
             "Lanes": self.get_nodeattr("PE"),
             "Bits": kind.bitwidth(),
             "Signed": int(kind.signed()),
@@ -229,29 +229,6 @@ def register() -> None:
     for layer in LAYERS_RTL:
         rtl.custom_op[layer.__name__] = layer
         add_op_to_domain(f"{LAYERS}.rtl", layer)
-
-
-def transform_as_hls(model: ModelWrapper, transformation: Any) -> ModelWrapper:
-    """Return `model` after one of FINN's transformations that adds no layers and knows ours only by their HLS names.
-
-    SetFolding is one: it would leave Pool_rtl, its sliding window, DuplicateStreams_rtl and StreamingConcat_rtl as they
-    are. (It folds no upsampling, whatever its kind.)
-    """
-    kinds = {layer.__name__ for layer in LAYERS_RTL}
-    changed = deepcopy(model)
-    ours = {node.output[0] for node in changed.graph.node if node.op_type in kinds}
-    _rename(changed, ours, "_rtl", "_hls")
-    changed = changed.transform(transformation)
-    _rename(changed, ours, "_hls", "_rtl")
-    return changed
-
-
-def _rename(model: ModelWrapper, outputs: set[str], old: str, new: str) -> None:
-    """Rename the layers that write `outputs`."""
-    for node in model.graph.node:
-        if node.output[0] in outputs:
-            node.op_type = node.op_type.removesuffix(old) + new
-            node.domain = f"{LAYERS}.{new.removeprefix('_')}"
 
 
 def _texts(parameters: dict[str, Any]) -> dict[str, str]:

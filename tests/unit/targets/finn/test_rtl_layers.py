@@ -1,4 +1,4 @@
-"""What FINN and the user see of our RTL layers: attributes refused, files, Tcl, folding, estimates."""
+"""What FINN and the user see of our RTL layers: attributes refused, files, Tcl, estimates, execution."""
 
 from __future__ import annotations
 
@@ -10,11 +10,8 @@ import pytest
 
 pytest.importorskip("finn")
 
-from onnx import TensorProto, helper
-from qonnx.core.datatype import DataType
-from qonnx.core.modelwrapper import ModelWrapper
+from onnx import helper
 from qonnx.custom_op.registry import getCustomOp
-from qonnx.util.basic import qonnx_make_model
 
 from nibble.errors import InputError, UnsupportedError
 from nibble.targets.finn.library import LAYERS, open_finn
@@ -163,49 +160,17 @@ def test_the_other_estimates() -> None:
         assert (op.lut_estimation(PART), op.bram_estimation(PART), op.dsp_estimation(PART)) == (luts, 0, 0)
 
 
-def windows_and_pool() -> ModelWrapper:
-    window = {
-        "ConvKernelDim": [2, 2],
-        "IFMChannels": 8,
-        "IFMDim": [8, 8],
-        "OFMDim": [4, 4],
-        "Stride": [2, 2],
-        "SIMD": 1,
-    }
-    types = {"Dilation": [1, 1], "inputDataType": "UINT4", "outputDataType": "UINT4", "depthwise": 1}
-    nodes = [
-        helper.make_node(kind, [source], [target], name=kind, domain=LAYERS, backend="fpgadataflow", **attributes)
-        for kind, source, target, attributes in (
-            ("ConvolutionInputGenerator", "in0", "windows", window | types),
-            ("Pool", "windows", "out0", POOL | {"PE": 1}),
-        )
-    ]
-    shapes = {"in0": [1, 8, 8, 8], "windows": [1, 4, 4, 32], "out0": [1, 4, 4, 8]}
-    info = {name: helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()}
-    made = helper.make_graph(nodes, "pool", [info["in0"]], [info["out0"]], value_info=[info["windows"]])
-    model = ModelWrapper(qonnx_make_model(made))
-    for name in shapes:
-        model.set_tensor_datatype(name, DataType["UINT4"])
-    return model
-
-
-def test_finns_folding_reaches_the_layers_and_their_windows() -> None:
-    from finn.transformation.fpgadataflow.set_folding import SetFolding
-    from finn.transformation.fpgadataflow.specialize_layers import SpecializeLayers
-
-    from nibble.targets.finn.rtl_layers import transform_as_hls
-
-    model = windows_and_pool().transform(SpecializeLayers(PART))
-    folded = transform_as_hls(model, SetFolding(130))
-    kinds = ["ConvolutionInputGenerator_rtl", "Pool_rtl"]
-    assert [node.op_type for node in folded.graph.node] == [node.op_type for node in model.graph.node] == kinds
-    window, pool = (getCustomOp(node) for node in folded.graph.node)
-    assert window.get_nodeattr("SIMD") == pool.get_nodeattr("PE") >= 4
-    assert pool.get_exp_cycles() <= 130
-
-
 def test_python_execution_is_that_of_the_general_layer() -> None:
     values = np.arange(4 * 4 * 32, dtype=np.float32).reshape(1, 4, 4, 32) % 16
     context = {"in0": values, "out0": np.zeros((1, 4, 4, 8), np.float32)}
     layer("Pool_rtl", POOL).execute_node(context, None)
     np.testing.assert_array_equal(context["out0"], values.reshape(1, 4, 4, 4, 8).max(axis=3))
+
+
+def test_rtlsim_execution_is_finns(monkeypatch: pytest.MonkeyPatch) -> None:
+    from finn.custom_op.fpgadataflow.rtlbackend import RTLBackend
+
+    called = []
+    monkeypatch.setattr(RTLBackend, "execute_node", lambda self, context, graph: called.append(self.onnx_node.name))
+    layer("Pool_rtl", POOL | {"exec_mode": "rtlsim"}).execute_node({}, None)
+    assert called == ["layer"]
