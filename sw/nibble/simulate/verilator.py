@@ -30,6 +30,7 @@ RUNTIME = HW / "sim" / "verilated_runtime.cpp"
 VERILATOR_FLAGS = (
     *("--cc", "--quiet", "-O3", "--no-timing", "--no-assert", "--x-assign", "fast", "--x-initial", "unique"),
     *("-Wno-fatal", "-Wno-lint", "-Wno-style", "-Wno-STMTDLY", "-Wno-INITIALDLY"),
+    *("-Werror-USERFATAL", "-Werror-USERERROR"),
     *("--output-split", "20000", "--prefix", "Vtop", "--Mdir", ".", "+libext+.none"),
 )
 CXX_FLAGS = (

@@ -74,10 +74,10 @@ def test_moves_a_beat_each_cycle(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("parameters", "words"),
     [
-        (["Lanes=0"], "Inputs (2) and Lanes (0) must be at least 1."),
-        (["Bits=4"], "Input 0: InBits (8) must be 1 to Bits (4)."),
-        (["Inputs=1", "Beats=0"], "Input 0: Beats (0) must be 1 or more."),
+        ([("Lanes", 0)], "Inputs (2) and Lanes (0) must be at least 1."),
+        ([("Bits", 4)], "Input 0: InBits (8) must be 1 to Bits (4)."),
+        ([("Inputs", 1), ("Beats", 0)], "Input 0: Beats (0) must be 1 or more."),
     ],
 )
-def test_refuses_parameters_in_words(parameters: list[str], words: str) -> None:
+def test_refuses_parameters_in_words(parameters: list[tuple[str, int]], words: str) -> None:
     assert words in refusal("concat", *parameters)

@@ -46,4 +46,4 @@ def test_moves_a_beat_each_cycle(bench: Bench) -> None:
 
 
 def test_refuses_parameters_in_words() -> None:
-    assert "Outputs (0) and Bits (8) must be at least 1." in refusal("duplicate", "Outputs=0")
+    assert "Outputs (0) and Bits (8) must be at least 1." in refusal("duplicate", ("Outputs", 0))

@@ -48,10 +48,10 @@ def test_takes_a_beat_each_cycle_and_answers_in_the_next(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("parameter", "words"),
     [
-        ("Kernel=0", "Kernel (0) must be at least 1."),
-        ("Lanes=0", "Lanes (0) and Bits (8) must be at least 1."),
-        ("Bits=0", "Lanes (1) and Bits (0) must be at least 1."),
+        (("Kernel", 0), "Kernel (0) must be at least 1."),
+        (("Lanes", 0), "Lanes (0) and Bits (8) must be at least 1."),
+        (("Bits", 0), "Lanes (1) and Bits (0) must be at least 1."),
     ],
 )
-def test_refuses_parameters_in_words(parameter: str, words: str) -> None:
+def test_refuses_parameters_in_words(parameter: tuple[str, int], words: str) -> None:
     assert words in refusal("pool_max", parameter)

@@ -93,9 +93,9 @@ def _schedule(case: Case, arrivals: Array) -> Array:
 @pytest.mark.parametrize(
     ("parameter", "words"),
     [
-        ("Columns=0", "Columns (0), Beats (1), Bits (8) must be at least 1."),
-        ("FactorX=0", "FactorY (2) and FactorX (0) must be at least 1."),
+        (("Columns", 0), "Columns (0), Beats (1), Bits (8) must be at least 1."),
+        (("FactorX", 0), "FactorY (2) and FactorX (0) must be at least 1."),
     ],
 )
-def test_refuses_parameters_in_words(parameter: str, words: str) -> None:
+def test_refuses_parameters_in_words(parameter: tuple[str, int], words: str) -> None:
     assert words in refusal("upsample", parameter)
