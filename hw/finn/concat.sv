@@ -39,7 +39,7 @@ module concat #(
 
   function automatic int unsigned most_beats();
     most_beats = 1;
-    for (int i = 0; i < Inputs; i++) if (Beats[i] > most_beats) most_beats = Beats[i];
+    for (int unsigned i = 0; i < Inputs; i++) if (Beats[i] > most_beats) most_beats = Beats[i];
   endfunction
 
   localparam int unsigned CountBits = $clog2(most_beats() + 1);
