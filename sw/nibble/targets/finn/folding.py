@@ -126,7 +126,7 @@ def _fastest(search: Search) -> Attempt | None:
 
 def _rounded(fps: float) -> str:
     """Cut, not rounded up: the figure printed can be reached."""
-    return f"{int(fps * 10) / 10:g}"
+    return f"{int(fps * 10) / 10:.1f}".removesuffix(".0")
 
 
 def _reason(search: Search, attempt: Attempt | None) -> str:
