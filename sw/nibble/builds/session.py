@@ -40,21 +40,25 @@ def finn_session(step: str, folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _logged(path: Path) -> Iterator[None]:
-    """Send all messages of FINN to a file, and none to the terminal."""
-    logger = logging.getLogger("finn_logger")
-    kept = logger.level, logger.propagate
+    """Send all messages of FINN, and Python's warnings, to a file, and none to the terminal."""
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logger.addHandler(handler)
-    logger.setLevel(logging.DEBUG)
-    logger.propagate = False
+    loggers = [logging.getLogger(name) for name in ("finn_logger", "py.warnings")]
+    kept = [(logger.level, logger.propagate) for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.setLevel(logging.DEBUG)
+        logger.propagate = False
+    logging.captureWarnings(True)
     try:
         yield
     finally:
-        logger.removeHandler(handler)
+        logging.captureWarnings(False)
+        for logger, (level, propagate) in zip(loggers, kept, strict=True):
+            logger.removeHandler(handler)
+            logger.setLevel(level)
+            logger.propagate = propagate
         handler.close()
-        logger.setLevel(kept[0])
-        logger.propagate = kept[1]
 
 
 def _explain(error: Exception, scratch: Path) -> tuple[str, Path]:
