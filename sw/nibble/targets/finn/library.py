@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from nibble.errors import NibbleError
+from nibble.targets.finn.mend import mended_library
 
 VERSION = "1.6.1"
 LAYERS = "finn.custom_op.fpgadataflow"
@@ -35,6 +36,7 @@ def open_finn(folder: Path) -> None:
         auto_set_environment_vars=False,
         finn_build_dir=str(folder.resolve()),
     )
+    opened.finn_rtllib = str(mended_library(Path(opened.finn_rtllib), folder.resolve()))
     settings._SETTINGS = opened
 
 

@@ -1,0 +1,96 @@
+"""Stitched FINN networks in Verilator: frames in, integers out, and the cycles they took."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nibble.files import write_bytes
+from nibble.simulate import streams, verilator
+from nibble.simulate.native import cache_folder
+from nibble.targets.finn.dataflow import Array
+from nibble.targets.finn.stitch import TOP, Port, Rtl, pack, unpack
+
+
+@dataclass(frozen=True)
+class RtlRun:
+    """What a run of some frames gave."""
+
+    outputs: list[dict[str, Array]]
+    """For each frame, the integers of each output stream by name, int64 (1, H, W, C)."""
+    latency: int
+    """Cycles from the reset to the last output of the first frame."""
+    interval: int
+    """Cycles between the last outputs of the last two frames: the frame period; `latency` when there is one frame."""
+    cycles: int
+    probes: dict[str, int]
+
+
+class Simulator:
+    """A stitched network, built once into the cache."""
+
+    def __init__(self, rtl: Rtl) -> None:
+        """Build `rtl`; raises NibbleError as `verilator.build` does."""
+        self._rtl = rtl
+        self._design = verilator.Design(
+            top=TOP,
+            sources=tuple(_write(rtl) / name for name in rtl.sources),
+            inputs=_streams(rtl.inputs),
+            outputs=_streams(rtl.outputs),
+            defines=("FINN_SIMULATION",) if rtl.probes else (),
+            probes=tuple(verilator.Stream(name, bits) for name, bits in rtl.probes),
+        )
+        self._library = verilator.build(self._design)
+
+    def run(
+        self,
+        frames: Sequence[Mapping[str, Array]],
+        *,
+        stall: float = 0.0,
+        seed: int = 0,
+        track: Callable[[int, int], None] | None = None,
+    ) -> RtlRun:
+        """Stream `frames` back to back; each gives the integers (1, H, W, C) of every input stream by name.
+
+        `stall` is the chance of a stall of every border port in a cycle. Raises the errors of `streams.run`.
+        """
+        inputs = {
+            port.name: np.concatenate([pack(frame[port.stream], port) for frame in frames]) for port in self._rtl.inputs
+        }
+        beats = {port.name: len(frames) * port.beats for port in self._rtl.outputs}
+        run = streams.run(self._library, self._design, inputs, beats, stall=stall, seed=seed, track=track)
+        ends = [
+            max(int(run.arrivals[port.name][(i + 1) * port.beats - 1]) for port in self._rtl.outputs)
+            for i in range(len(frames))
+        ]
+        interval = ends[-1] - ends[-2] if len(ends) > 1 else ends[0] + 1
+        outputs = [
+            {port.stream: self._frame(port, run.outputs[port.name], i) for port in self._rtl.outputs}
+            for i in range(len(frames))
+        ]
+        return RtlRun(outputs, ends[0] + 1, interval, run.cycles, run.probes)
+
+    def _frame(self, port: Port, beats: Array, index: int) -> Array:
+        return unpack(beats[index * port.beats : (index + 1) * port.beats], port)
+
+
+def _streams(ports: Sequence[Port]) -> tuple[verilator.Stream, ...]:
+    return tuple(verilator.Stream(port.name, port.bits) for port in ports)
+
+
+def _write(rtl: Rtl) -> Path:
+    """Write the design to a folder of the cache that is named by its contents; memory files by absolute names."""
+    digest = hashlib.sha256()
+    for name, text in rtl.files.items():
+        digest.update(f"{name}\0{text}\0".encode())
+    folder = cache_folder() / f"finn-{digest.hexdigest()[:24]}"
+    if not (folder / "complete").is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in rtl.files.items():
+            write_bytes(folder / name, text.replace('"./', f'"{folder}/').encode())
+        write_bytes(folder / "complete", b"")
+    return folder

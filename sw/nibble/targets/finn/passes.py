@@ -1,0 +1,204 @@
+"""Rewrites of a FINN graph, from unfolded layers to generated RTL: each a frozen dataclass, `apply` returns a new one.
+
+A callback sees the graph after every pass: nibble.simulate.dataflow executes it there and stops at the first pass after
+which anything differs from the golden reference.
+"""
+
+from __future__ import annotations
+
+import copy
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from onnx import NodeProto
+from qonnx.core.modelwrapper import ModelWrapper
+from qonnx.custom_op.registry import getCustomOp
+
+from nibble.errors import UnsupportedError
+from nibble.targets.finn.dataflow import Dataflow
+
+SMALLEST_FIFO = 2
+
+
+class Pass(Protocol):
+    """A rewrite that keeps what every stream carries."""
+
+    @property
+    def name(self) -> str:
+        """Short name, as builds and messages show it."""
+
+    def apply(self, dataflow: Dataflow) -> Dataflow:
+        """Return the rewritten dataflow; the argument stays as it was."""
+
+
+Check = Callable[[str, Dataflow], None]
+
+
+def run_passes(dataflow: Dataflow, passes: Iterable[Pass], check: Check) -> Dataflow:
+    """Return `dataflow` after `passes`; `check` is called with each pass' name and its result."""
+    for step in passes:
+        dataflow = step.apply(dataflow)
+        check(step.name, dataflow)
+    return dataflow
+
+
+@dataclass(frozen=True)
+class DuplicateForks:
+    """Ensures that every stream has one reader: forks become DuplicateStreams."""
+
+    name: str = "forks"
+
+    def apply(self, dataflow: Dataflow) -> Dataflow:
+        """Return the dataflow with forks made explicit."""
+        from finn.transformation.fpgadataflow.convert_to_hw.duplicate_streams import InferDuplicateStreamsLayer
+
+        return _transformed(dataflow, InferDuplicateStreamsLayer())
+
+
+@dataclass(frozen=True)
+class WidthConverters:
+    """Ensures that both ends of a stream have the same number of elements a beat (StreamingDataWidthConverter)."""
+
+    name: str = "width_converters"
+
+    def apply(self, dataflow: Dataflow) -> Dataflow:
+        """Return the dataflow with converters between unequal widths. Requires folded layers."""
+        from finn.transformation.fpgadataflow.insert_dwc import InsertDWC
+
+        return _transformed(dataflow, InsertDWC())
+
+
+@dataclass(frozen=True)
+class Fifos:
+    """Ensures a FIFO behind every layer; `depths` in beats by the layer's name, at least 2, `default` where absent."""
+
+    depths: Mapping[str, int] = field(default_factory=dict)
+    default: int = SMALLEST_FIFO
+    name: str = "fifos"
+
+    def apply(self, dataflow: Dataflow) -> Dataflow:
+        """Return the dataflow with FIFOs, one at each input too. Requires width converters."""
+        from finn.transformation.fpgadataflow.insert_fifo import InsertFIFO
+
+        model = copy.deepcopy(dataflow.model)
+        for node in model.graph.node:
+            layer = getCustomOp(node)
+            depths = [self._depth(fifo_name(node, port)) for port in range(len(node.output))]
+            layer.set_nodeattr("outFIFODepths", depths)
+            layer.set_nodeattr("inFIFODepths", [self._depth(f"{node.name}_in") for _ in _activations(model, node)])
+        return _transformed(dataflow.with_model(model), InsertFIFO(create_shallow_fifos=True))
+
+    def _depth(self, name: str) -> int:
+        return max(self.depths.get(name, self.default), SMALLEST_FIFO)
+
+
+@dataclass(frozen=True)
+class Specialize:
+    """Ensures that every layer is an RTL or HLS layer of the FPGA `part`, RTL wherever there is one."""
+
+    part: str
+    name: str = "specialize"
+
+    def apply(self, dataflow: Dataflow) -> Dataflow:
+        """Return the specialized dataflow. Nibble's RTL layers must be registered."""
+        from finn.transformation.fpgadataflow.specialize_layers import SpecializeLayers
+
+        return _transformed(dataflow, SpecializeLayers(self.part))
+
+
+@dataclass(frozen=True)
+class Generate:
+    """Writes Verilog (or HLS C++) and memory contents of each specialized layer to `folder`/<layer>/."""
+
+    part: str
+    clock_mhz: float
+    folder: Path
+    name: str = "generate"
+
+    def apply(self, dataflow: Dataflow) -> Dataflow:
+        """Return the dataflow whose layers know their generated code. Memory files are named relative to the code."""
+        model = copy.deepcopy(dataflow.model)
+        for node in model.graph.node:
+            self._generate(model, node)
+        return dataflow.with_model(model)
+
+    def _generate(self, model: ModelWrapper, node: NodeProto) -> None:
+        folder = self.folder / node.name
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        layer = getCustomOp(node)
+        layer.set_nodeattr("code_gen_dir_ipgen", str(folder.resolve()))
+        layer.code_generation_ipgen(model, self.part, 1000 / self.clock_mhz)
+        for file in folder.glob("*.v"):
+            file.write_text(file.read_text().replace(f'"{folder.resolve()}/', '"./'))
+
+
+def fifo_name(node: NodeProto, port: int) -> str:
+    """Return the name that a FIFO behind output `port` of `node` has in `Fifos.depths`."""
+    return f"{node.name}_out" if len(node.output) == 1 else f"{node.name}_out{port}"
+
+
+def unspecialized(model: ModelWrapper) -> ModelWrapper:
+    """Return a copy with FINN's general layers in place of RTL and HLS ones: what FINN executes in Python."""
+    model = copy.deepcopy(model)
+    for node in model.graph.node:
+        if node.domain.endswith((".rtl", ".hls")):
+            node.domain = node.domain[: -len(".rtl")]
+            node.op_type = node.op_type[: -len("_rtl")]
+    return model
+
+
+def layer(node: NodeProto) -> Any:
+    """Return FINN's object for a node."""
+    return getCustomOp(node)
+
+
+def rtl_only(dataflow: Dataflow, where: str) -> None:
+    """Raise UnsupportedError naming the first layer that has no RTL."""
+    for node in dataflow.model.graph.node:
+        if not node.op_type.endswith("_rtl"):
+            raise UnsupportedError(where, f"layer {node.name!r} in rtlsim: {node.op_type} is HLS, which needs Vivado")
+
+
+def _activations(model: ModelWrapper, node: NodeProto) -> list[str]:
+    return [name for name in node.input if model.get_initializer(name) is None]
+
+
+def _transformed(dataflow: Dataflow, transformation: Any) -> Dataflow:
+    """Return the dataflow after one of FINN's transformations; layers keep their names, new ones get telling names.
+
+    FINN renames layers freely. A layer that is kept carries its name in `doc_string`, one that is replaced writes the
+    same tensor.
+    """
+    model = copy.deepcopy(dataflow.model)
+    written = {}
+    for node in model.graph.node:
+        node.doc_string = node.name
+        written[node.output[0]] = node.name
+    model = model.transform(transformation, make_deepcopy=False)
+    for node in model.graph.node:
+        node.name = node.doc_string or ("" if _inserted(node) else written[node.output[0]])
+        node.doc_string = ""
+    for node in model.graph.node:
+        node.name = node.name or _new_name(model, node)
+    return dataflow.with_model(model)
+
+
+INSERTED = {"StreamingDataWidthConverter": "width", "StreamingFIFO": "fifo", "DuplicateStreams": "fork"}
+
+
+def _inserted(node: NodeProto) -> bool:
+    return node.op_type in INSERTED
+
+
+def _new_name(model: ModelWrapper, node: NodeProto) -> str:
+    """Name an inserted layer after what it follows, or at the start after what it precedes."""
+    kind = INSERTED[node.op_type]
+    producer = model.find_producer(node.input[0])
+    if producer is not None:
+        port = "" if len(producer.output) == 1 else str(list(producer.output).index(node.input[0]))
+        return f"{producer.name}_{kind}{port}"
+    return f"{model.find_consumer(node.output[0]).name}_in_{kind}"
