@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from nibble import __version__
 from nibble.builds.dataflow_file import save_dataflow
 from nibble.builds.manifest import SCRATCH
 from nibble.builds.pipeline import Done, Outcome, Step
@@ -45,7 +46,7 @@ class _Lower:
         return (self.model,)
 
     def tools(self) -> Mapping[str, str]:
-        return {name: version(name) for name in ("nibble-dpu", "onnxruntime", "finn-plus")}
+        return {"nibble": __version__, **{name: version(name) for name in ("onnxruntime", "finn-plus")}}
 
     def needs(self, done: Done) -> str | None:
         return None
