@@ -99,7 +99,7 @@ def _from_qonnx(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
     qonnx.check_operators(model, path)
     result = to_qoperator(model)
     qonnx.check_integers(result, path)
-    count = str(qonnx.rounded_biases(model, result))
+    count = str(qonnx.rounded_biases(model, result, path))
     result.metadata_props.append(onnx.StringStringEntryProto(key=ROUNDED_BIASES, value=count))
     return result
 

@@ -230,7 +230,9 @@ class _Rewriter(Context):
         bias = self._float_bias(node)
         scales = np.float32(self.number(x.scale)) * self.value(weights.scale).astype(np.float32).reshape(-1)
         filters = self.constants[self.codes[node.input[1]].tensor].dims[0]
-        if scales.size not in (1, filters) or (bias is not None and bias.size != filters):
+        if scales.size not in (1, filters) or not (np.isfinite(scales).all() and (scales > 0).all()):
+            return False
+        if bias is not None and (bias.size != filters or not np.isfinite(bias).all()):
             return False
 
         def write(wanted: Codes, target: str) -> None:

@@ -37,6 +37,7 @@ from nibble.importers.graph_tools import (
 from nibble.importers.qdq import BINARY, FLOAT_COMPUTE, MOVES, UNARY
 from nibble.importers.qonnx_quant import (
     DOMAINS,
+    Floats,
     Grid,
     Quant,
     activation_grid,
@@ -50,6 +51,7 @@ from nibble.onnx_io import Where
 OPSET, IR_VERSION = 21, 10
 """The first with INT4."""
 LAST_CODE = 255
+LARGEST_BIAS = 2.0**23
 AFFINE = ("Add", "Sub", "Mul", "Div")
 INTEGER = {"Conv", "Relu", "Clip", "Concat", "QuantizeLinear", "DequantizeLinear", *MOVES, *UNARY, *BINARY}
 """Operators that may follow a Quant; what they need besides is for the rules of nibble.importers.qdq to say."""
@@ -122,6 +124,7 @@ class _Expander:
         self.makers, self.readers = producers(graph), consumers(graph)
         self.taken = {*self.constants, *self.makers, *(value.name for value in graph.input)}
         self.grids: dict[str, Grid] = {}
+        self.weights: dict[str, tuple[Array, Floats]] = {}
         self.nodes: list[onnx.NodeProto] = []
 
     def node(self, node: onnx.NodeProto) -> None:
@@ -144,9 +147,30 @@ class _Expander:
             self.constants[output] = numpy_helper.from_array(result, output)
             self.graph.initializer.append(self.constants[output])
             return
-        codes, scale = weight_codes(quant, value, self.where)
-        inputs = [self._weights(output, codes, quant), self._add(f"{output}_scale", scale)]
-        self._emit("DequantizeLinear", node.name, inputs, output, axis=0)
+        self.weights[output] = weight_codes(quant, value, self.where)
+
+    def _convolve(self, node: onnx.NodeProto) -> None:
+        """Write a convolution, and its weights where none before has them."""
+        output = node.input[1]
+        if output in self.weights:
+            codes, scale = self.weights.pop(output)
+            maker = self.makers[output]
+            scale = self._scale_of_zeros(node, codes, scale)
+            inputs = [self._weights(output, codes, self.quants[maker.name]), self._add(f"{output}_scale", scale)]
+            self._emit("DequantizeLinear", maker.name, inputs, output, axis=0)
+        self.nodes.append(node)
+
+    def _scale_of_zeros(self, node: onnx.NodeProto, codes: Array, scale: Floats) -> Floats:
+        """Enlarge the scale of channels without any weight, if their bias needs more than int32 in its steps."""
+        grid, name = self.grids.get(node.input[0]), node.input[2] if len(node.input) > 2 else ""
+        if grid is None or name not in self.constants or scale.shape != (len(codes),):
+            return scale
+        bias = np.abs(numpy_helper.to_array(self.constants[name]).astype(np.float64))
+        if bias.shape != scale.shape:
+            return scale
+        step = scale.astype(np.float64) * grid.scale
+        wanted = (bias / (LARGEST_BIAS * float(grid.scale))).astype(np.float32)
+        return np.where((bias >= 2.0**31 * step) & ~codes.reshape(len(codes), -1).any(axis=1), wanted, scale)
 
     def _weights(self, output: str, codes: Array, quant: Quant) -> str:
         if quant.bits > 4:
@@ -239,6 +263,9 @@ class _Expander:
             self.grids.update(dict.fromkeys(node.output, self.grids[node.input[0]]))
         elif node.op_type in ("Concat", "Add") and len(grids) == len(node.input) and not self._is_quantized(node):
             result = _common(node.op_type, grids)
+        if node.op_type == "Conv":
+            self._convolve(node)
+            return
         if result is None:
             self.nodes.append(node)
             return
@@ -322,15 +349,22 @@ def _reason(node: onnx.NodeProto) -> str:
     return "which has no integer form here"
 
 
-def rounded_biases(qdq: onnx.ModelProto, integer: onnx.ModelProto) -> int:
-    """Count the float biases in `qdq` that `integer` holds rounded to another value."""
+def rounded_biases(qdq: onnx.ModelProto, integer: onnx.ModelProto, where: Where) -> int:
+    """Count the float biases in `qdq` that `integer` holds rounded to another value.
+
+    Raises UnsupportedError for one beyond int32.
+    """
     before, after = (_values(model) for model in (qdq, integer))
     floats = {f"{node.name}_quant": node.input[2] for node in qdq.graph.node if _has_bias(node)}
     count = 0
     for node in integer.graph.node:
         if node.op_type == "QLinearConv" and node.name in floats:
             step = (after[node.input[1]] * after[node.input[4]]).astype(np.float64)
-            count += int(((after[node.input[8]] * step).astype(np.float32) != before[floats[node.name]]).sum())
+            codes, bias = after[node.input[8]], before[floats[node.name]]
+            if (np.abs(bias) >= 2.0**31 * step).any():
+                name = node.name.removesuffix("_quant")
+                raise UnsupportedError(where, f"Conv {name!r} with a bias beyond int32 in steps of its accumulator")
+            count += int(((codes * step).astype(np.float32) != bias).sum())
     return count
 
 

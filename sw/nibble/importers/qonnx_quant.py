@@ -52,7 +52,8 @@ class Quant:
 
     def codes(self, value: Floats) -> Floats:
         """Return the codes of `value`, as float32."""
-        return np.asarray(np.clip(np.rint(value / self.scale + self.zero), self.low, self.high))
+        with np.errstate(over="ignore"):
+            return np.asarray(np.clip(np.rint(value / self.scale + self.zero), self.low, self.high))
 
 
 @dataclass(frozen=True)
@@ -147,15 +148,17 @@ def weight_codes(quant: Quant, value: Floats, where: Where) -> tuple[npt.NDArray
 
 def plain_constant(quant: Quant, value: Floats, where: Where) -> Floats:
     """Return a quantized constant that is no weight, such as a bias of any width, in float32; raises InputError."""
-    for part in (value, quant.zero):
-        _check_finite(quant, part, where)
+    _check_finite(quant, value, where)
     try:
         shape = np.broadcast_shapes(value.shape, quant.scale.shape, quant.zero.shape)
     except ValueError:
         shape = ()
     if shape != value.shape:
         raise InputError(where, f"{quant.label} whose scales do not fit its data", "one, or one a channel")
-    return np.asarray((quant.codes(value) - quant.zero) * quant.scale, np.float32)
+    with np.errstate(over="ignore"):
+        result = np.asarray((quant.codes(value) - quant.zero) * quant.scale, np.float32)
+    _check_finite(quant, result, where)
+    return result
 
 
 def _check_finite(quant: Quant, value: Floats, where: Where) -> None:

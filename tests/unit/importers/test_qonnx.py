@@ -62,7 +62,7 @@ class Net:
     def quant(self, tensor: str, bits: int = 4, signed: bool = False, narrow: bool = False, scale: Any = None,
               zero: Any = 0.0, rounding: str = "ROUND") -> str:  # fmt: skip
         if scale is None:
-            scale = self.scale(self.peak[tensor] / 2 ** (bits + 1))
+            scale = self.scale(self.peak[tensor] / 2**bits / self.random.choice([4, 16]))
         operands = [self.const(np.asarray(value, np.float32)) for value in (scale, zero, bits)]
         flags: dict[str, Any] = {"signed": int(signed), "narrow": int(narrow), "rounding_mode": rounding}
         name = self.add("Quant", tensor, *operands, domain=self.domain, **flags)
@@ -253,13 +253,41 @@ def test_biases_are_rounded_to_steps_of_the_accumulator(signed: bool) -> None:
     scales = (values[node.input[1]] * values[node.input[4]]).astype(np.float64)
     bias = numpy_helper.to_array(net.constants[-4])
     np.testing.assert_array_equal(values[node.input[8]], np.rint(bias / scales).astype(np.int32))
-    assert rounded_biases(qdq, result) == 8
+    assert rounded_biases(qdq, result, WHERE) == 8
     theirs, ours = executed(model, pixels()), ort.run(ort.session(result), {"x": pixels()})
     scale = net.scales[output]
     wrong = np.rint(theirs[output] / scale) != np.rint(ours[output] / scale)
     steps = theirs[conv][wrong] / np.float64(scale)
     distance = np.abs(np.abs(steps - np.floor(steps)) - 0.5)
     assert (distance <= (0.5 * scales.max() + net.slack[conv]) / scale).all()
+
+
+def tiny_scale(dead: bool) -> tuple[Net, str]:
+    """A convolution whose second channel has a scale so small that its bias is beyond int32 in steps of it."""
+    net = Net()
+    x = start(net)
+    scale = np.array([0.1, 1e-12, 0.2], np.float32).reshape(3, 1, 1, 1)
+    codes = np.array([3, 0 if dead else 1, -2], np.float32).reshape(3, 1, 1, 1).repeat(3, axis=1)
+    weights = net.quant(net.const(codes * scale), 4, True, scale=scale)
+    return net, net.quant(net.add("Conv", x, weights, net.const(np.array([0.5, 1.25, -0.5], np.float32))), 8, True,
+                          scale=np.float32(0.0123))  # fmt: skip
+
+
+def test_a_channel_of_zeros_gets_a_scale_that_its_bias_fits() -> None:
+    net, output = tiny_scale(dead=True)
+    model = net.model(output)
+    theirs, ours = executed(model, pixels())[output], ort.run(ort.session(integer(model)), {"x": pixels()})[output]
+    assert np.unique(theirs[:, 1]) == pytest.approx(1.25, abs=0.007)
+    np.testing.assert_array_equal(ours[:, 1], theirs[:, 1])
+
+
+def test_a_bias_beyond_int32_is_refused() -> None:
+    net, output = tiny_scale(dead=False)
+    model = net.model(output)
+    qdq = to_qdq(model, detach(model, WHERE), WHERE)
+    message = "m.onnx: Conv 'conv2' with a bias beyond int32 in steps of its accumulator is not supported"
+    with pytest.raises(UnsupportedError, match=re.escape(message)):
+        rounded_biases(qdq, to_qoperator(qdq), WHERE)
 
 
 def test_a_quantized_bias_of_32_bits() -> None:
