@@ -13,8 +13,9 @@ from nibble import ort
 from nibble.errors import CheckFailedError
 from nibble.graph.ir import Host, IntegerGraph
 from nibble.graph.reference import run_node
-from nibble.targets.finn.dataflow import Array, Dataflow, Stream
+from nibble.targets.finn.dataflow import Dataflow
 from nibble.targets.finn.passes import unspecialized
+from nibble.targets.finn.stream import Array, Stream
 
 
 def execute(dataflow: Dataflow, inputs: Mapping[str, Array]) -> dict[str, Array]:

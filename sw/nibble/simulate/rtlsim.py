@@ -12,8 +12,8 @@ import numpy as np
 from nibble.files import write_bytes
 from nibble.simulate import streams, verilator
 from nibble.simulate.native import cache_folder
-from nibble.targets.finn.dataflow import Array
-from nibble.targets.finn.stitch import TOP, Port, Rtl, pack, unpack
+from nibble.targets.finn.rtl import TOP, Port, Rtl, pack, unpack
+from nibble.targets.finn.stream import Array
 
 
 @dataclass(frozen=True)

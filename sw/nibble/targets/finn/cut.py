@@ -9,7 +9,8 @@ import numpy as np
 from onnx import TensorProto, ValueInfoProto, helper
 from qonnx.core.modelwrapper import ModelWrapper
 
-from nibble.targets.finn.dataflow import Dataflow, Stream
+from nibble.targets.finn.dataflow import Dataflow
+from nibble.targets.finn.stream import Stream
 
 
 def cut(dataflow: Dataflow, names: Collection[str]) -> Dataflow:

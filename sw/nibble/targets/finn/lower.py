@@ -16,9 +16,10 @@ from nibble.errors import UnsupportedError
 from nibble.graph import ir
 from nibble.graph.arithmetic import Int64Array
 from nibble.graph.ranges import code_ranges
-from nibble.targets.finn.dataflow import Dataflow, Stream
+from nibble.targets.finn.dataflow import Dataflow
 from nibble.targets.finn.layers import Layers, Pixels, datatype
 from nibble.targets.finn.steps import NotMonotoneError, Range, Steps, conv_steps, table_steps
+from nibble.targets.finn.stream import Stream
 
 INT32 = (-(2**31), 2**31 - 1)
 

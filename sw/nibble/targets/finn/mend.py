@@ -2,7 +2,7 @@
 
 Three faults of FINN+ 1.6.1, the last one in the hardware itself:
 - fifo.sv uses an unpacked struct as bits, which Verilator refuses.
-- add_multi.sv calls a function that is declared inside a generate block for the size of a type, which Verilator refuses.
+- add_multi.sv calls a function that is declared inside a generate block for the size of a type: Verilator refuses it.
 - mvu_vvu_axi.sv makes the queue behind a matrix-vector unit too short. mvu.sv takes D = 4 + clog2(SIMD) cycles (one
   more for SIMD = 1). The unit stops its input two cycles after the output got stuck, so D + 2 results may have to wait;
   the queue holds 4 + clog2(SIMD + 1), one or two too few. A unit that gives a result every cycle (SIMD = MW) loses
