@@ -7,12 +7,13 @@ last, whole or not at all. Before a step runs, it and all steps after it leave t
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -29,6 +30,8 @@ from nibble.builds.manifest import (
 )
 from nibble.errors import CheckFailedError, InputError, NibbleError
 from nibble.files import sha256
+
+LOCK = ".lock"
 
 Done = Mapping[str, Path]
 """Folders of the steps that are done, by name."""
@@ -106,12 +109,25 @@ def run_steps(
     an unknown `until`, and for a folder or manifest that no build wrote; errors of steps are in their results.
     """
     chosen = _until(steps, until)
-    run = _Run(folder, list(_earlier(steps, folder, force)), working)
-    for number, step in enumerate(chosen):
-        result = run.result(step, folder / _folder_name(number, step))
-        yield result
-        if result.error is not None:
-            return
+    with _locked(folder):
+        run = _Run(folder, list(_earlier(steps, folder, force)), working)
+        for number, step in enumerate(chosen):
+            result = run.result(step, folder / _folder_name(number, step))
+            yield result
+            if result.error is not None:
+                return
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep other builds out of `folder`; raises InputError when one is in it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(folder, "another build at work in it", "it to end, or another output folder") from None
+        yield
 
 
 @dataclass
@@ -137,11 +153,8 @@ class _Run:
         try:
             with self.working(step.name):
                 outcome = self._run(step, target)
-        except CheckFailedError as error:
-            failed = CheckFailedError(f"step {step.name}: {error}")
-            return Result(step.name, "failed", time.perf_counter() - started, False, error=failed)
         except NibbleError as error:
-            return Result(step.name, "failed", time.perf_counter() - started, error=error)
+            return _failed(step, time.perf_counter() - started, error)
         entry = Entry(
             name=step.name,
             key=key,
@@ -178,6 +191,12 @@ class _Run:
     def _save(self) -> None:
         manifest = Manifest(format=1, folder=str(self.root.resolve()), steps=tuple(self.done))
         save_manifest(manifest, self.root / NAME)
+
+
+def _failed(step: Step, seconds: float, error: NibbleError) -> Result:
+    if isinstance(error, CheckFailedError):
+        return Result(step.name, "failed", seconds, False, error=CheckFailedError(f"step {step.name}: {error}"))
+    return Result(step.name, "failed", seconds, error=error)
 
 
 def _until(steps: Sequence[Step], until: str | None) -> Sequence[Step]:

@@ -195,6 +195,17 @@ def test_folders_that_no_build_wrote_are_left_alone(steps: list[Copy], out: Path
     assert str(caught.value) == expected
 
 
+def test_two_builds_into_one_folder_keep_out_of_each_other_s_way(steps: list[Copy], out: Path) -> None:
+    first = run_steps(steps, out)
+    assert next(first).name == "a"
+    with pytest.raises(InputError) as caught:
+        list(run_steps(steps, out))
+    expected = f"{out}: found another build at work in it, expected it to end, or another output folder"
+    assert str(caught.value) == expected
+    assert [result.status for result in first] == ["done", "done"]
+    assert statuses(steps, out) == ["skipped"] * 3
+
+
 def test_what_runs_is_told(steps: list[Copy], out: Path) -> None:
     told = []
 

@@ -125,6 +125,8 @@ def test_the_tcl_of_the_stitched_ip_names_our_rtl(generated: Path, tmp_path: Pat
     assert f"-part {TARGET.part}" in tcl
     added = {Path(path) for path in re.findall(r"add_files -norecurse (/\S+)", tcl) if "_proj." not in path}
     assert all(path.is_file() for path in added)
+    mended = next(path for path in added if path.name == "mvu_vvu_axi.sv")
+    assert "5 + $clog2(SIMD) + (SIMD == 1)" in mended.read_text()
     assert {"pool_max.sv", "pool.v", "mvu.sv"} <= {path.name for path in added}
     assert "create_bd_cell -type module -reference pool pool" in tcl
     assert "set_property CONFIG.FREQ_HZ 100000000 [get_bd_ports /ap_clk]" in tcl
