@@ -8,24 +8,20 @@ host_N.onnx     the parts that onnxruntime runs on the host
 
 from __future__ import annotations
 
-import hashlib
-import io
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-import pydantic
 from pydantic import Field
 
+from nibble import archive
+from nibble.archive import ManifestRecord, Record
 from nibble.config import Board, DpuConfig
-from nibble.errors import InputError
-from nibble.files import read_bytes, write_bytes
+from nibble.files import write_bytes
 from nibble.targets.dpu import consistency, isa
 
 FORMAT: Literal["nibble-dpu-program"] = "nibble-dpu-program"
 VERSION: Literal[1] = 1
-_MAX_BYTES = 1 << 30
 _EXPECTED = f"a DPU program of version {VERSION}, as `nibble compile` writes it"
 
 Address = Annotated[int, Field(ge=0, lt=1 << 32)]
@@ -36,11 +32,7 @@ Float32 = Annotated[float, Field(ge=-isa.FLOAT32_MAX, le=isa.FLOAT32_MAX)]
 Word = Annotated[int, Field(ge=-(1 << 31), lt=1 << 31)]
 
 
-class _Record(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class TensorMap(_Record):
+class TensorMap(Record):
     """Where a tensor's channels lie in DDR.
 
     Channel c is lane `lanes[c]` of plane `planes[c]`; plane p starts at `addresses[p]` and holds rows x cols pixels of
@@ -57,7 +49,7 @@ class TensorMap(_Record):
     offset: Literal[0, 128]
 
 
-class Layer(_Record):
+class Layer(Record):
     """One operation: the tensors complete once the instructions up to byte `end` have run, work and prediction."""
 
     name: str
@@ -69,7 +61,7 @@ class Layer(_Record):
     predicted_cycles: Work
 
 
-class DpuSegment(_Record):
+class DpuSegment(Record):
     """One run of the DPU, from the instruction at byte `start` to its END."""
 
     kind: Literal["dpu"] = "dpu"
@@ -77,7 +69,7 @@ class DpuSegment(_Record):
     layers: tuple[Layer, ...]
 
 
-class HostSegment(_Record):
+class HostSegment(Record):
     """One ONNX model run on the host between two runs of the DPU."""
 
     kind: Literal["host"] = "host"
@@ -91,7 +83,7 @@ class HostSegment(_Record):
 Segment = Annotated[DpuSegment | HostSegment, Field(discriminator="kind")]
 
 
-class HeadMap(_Record):
+class HeadMap(Record):
     """Output `name` = (code - zero) * scale + bias in float32, from integer tensor `tensor` (nibble.graph.ir.Head)."""
 
     name: str
@@ -101,7 +93,7 @@ class HeadMap(_Record):
     zero: Word
 
 
-class Manifest(_Record):
+class Manifest(ManifestRecord):
     """Everything about a program but its bytes."""
 
     format: Literal["nibble-dpu-program"] = FORMAT
@@ -120,7 +112,6 @@ class Manifest(_Record):
     segments: Annotated[tuple[Segment, ...], Field(min_length=1)]
     predicted_cycles: Work
     metadata: dict[str, str]
-    sha256: dict[str, str]
 
     @property
     def layers(self) -> list[Layer]:
@@ -147,14 +138,7 @@ class Program:
 
     def to_bytes(self) -> bytes:
         """Return the archive; equal programs give equal bytes."""
-        manifest = self.manifest.model_copy(update={"sha256": {n: _digest(m) for n, m in self.members.items()}})
-        stream = io.BytesIO()
-        with zipfile.ZipFile(stream, "w") as archive:
-            for name, content in {"manifest.json": manifest.model_dump_json(indent=1).encode(), **self.members}.items():
-                entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
-                entry.compress_type = zipfile.ZIP_DEFLATED
-                archive.writestr(entry, content, compresslevel=1)
-        return stream.getvalue()
+        return archive.to_bytes(self.manifest, self.members)
 
 
 def save_program(program: Program, path: Path) -> None:
@@ -164,40 +148,6 @@ def save_program(program: Program, path: Path) -> None:
 
 def load_program(path: Path) -> Program:
     """Read a program file and check it whole. Raises InputError naming what is wrong."""
-    content = read_bytes(path, _EXPECTED)
-    try:
-        members = _members(content)
-    except Exception as error:  # zipfile raises a dozen unrelated exceptions on damaged archives
-        raise InputError(path, f"a damaged or different file ({error})", _EXPECTED) from error
-    manifest = _manifest(members.pop("manifest.json", None), path)
-    for name, digest in manifest.sha256.items():
-        if name not in members:
-            raise InputError(path, f"an archive without {name}", _EXPECTED)
-        if _digest(members[name]) != digest:
-            raise InputError(path, f"{name} with another SHA-256 than its manifest says", "an undamaged program")
-    program = Program(manifest, members)
+    program = Program(*archive.load(path, Manifest, _EXPECTED, "program"))
     consistency.check(program, path)
     return program
-
-
-def _members(content: bytes) -> dict[str, bytes]:
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        if sum(entry.file_size for entry in archive.infolist()) > _MAX_BYTES:
-            raise ValueError(f"more than {_MAX_BYTES} bytes unpacked")
-        return {name: archive.read(name) for name in archive.namelist()}
-
-
-def _manifest(content: bytes | None, path: Path) -> Manifest:
-    if content is None:
-        raise InputError(path, "an archive without manifest.json", _EXPECTED)
-    try:
-        return Manifest.model_validate_json(content)
-    except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "manifest.json"
-        found = str(first["input"])[:40].replace("\n", " ")
-        raise InputError(path, f"{key} = {found}", f"{_EXPECTED} ({first['msg']})") from error
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
