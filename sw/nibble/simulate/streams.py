@@ -168,12 +168,10 @@ class _Ports:
         for port in self.outputs:
             if port.beats.violations:
                 kind, cycle = _VIOLATIONS[port.beats.violation], port.beats.violation_cycle
-                count = f"{port.beats.violations} violations in the run"
+                count = f"violations in the run: {port.beats.violations}"
                 raise CheckFailedError(f"{top}: {port.name} breaks AXI4-Stream in cycle {cycle}: {kind} ({count})")
             if port.beats.extra:
-                raise CheckFailedError(
-                    f"{top}: {port.name} gave more beats than expected, which are {port.beats.count}"
-                )
+                raise CheckFailedError(f"{top}: {port.name} gave more beats than expected: over {port.beats.count}")
         if outcome is _Outcome.STUCK:
             raise CheckFailedError(f"{top}: no beat moved for {idle_limit} cycles; {self._missing()}")
 

@@ -159,8 +159,9 @@ class _Build:
 
     def into(self, target: Path) -> None:
         self._verilate()
-        check_ports(self.design, (self.folder / "Vtop.h").read_text())
-        (self.folder / "ports.h").write_text(ports_header(self.design, (self.folder / "Vtop.h").read_text()))
+        header = (self.folder / "Vtop.h").read_text()
+        check_ports(self.design, header)
+        (self.folder / "ports.h").write_text(ports_header(self.design, header))
         runtime = self._runtime(target.parent)
         units = self._units()
         with ThreadPoolExecutor(os.cpu_count()) as pool:
