@@ -13,6 +13,7 @@ from nibble import files
 from nibble.builds import finn
 from nibble.builds.pipeline import Step
 from nibble.builds.vivado import Target, vivado_steps
+from nibble.errors import CheckFailedError
 from nibble.paths import BUILD_CONFIGS, EMBEDDED_MODELS
 
 Run = Callable[..., tuple[int, str, str]]
@@ -64,6 +65,20 @@ def test_the_folder_is_named_after_the_configuration(
     assert code == 0
     assert printed.startswith("out/lpyolo-4w4a-pynq-z2")
     assert (tmp_path / "out" / "lpyolo-4w4a-pynq-z2" / "manifest.json").is_file()
+
+
+def test_a_check_that_fails_is_told_in_every_form(tmp_path: Path, nibble: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise CheckFailedError("tensor conv7 differs from onnxruntime in 3 of 9 elements")
+
+    monkeypatch.setattr(finn, "lower", fails)
+    summary = tmp_path / "s.json"
+    code, printed, said = nibble("build", CONFIG, "-o", tmp_path / "out", "--json", summary)
+    line = "nibble: step lower: tensor conv7 differs from onnxruntime in 3 of 9 elements\n"
+    assert (code, said) == (1, line)
+    assert printed.splitlines()[-1].split()[:2] == ["lower", "failed"]
+    (step,) = json.loads(summary.read_text())["steps"]
+    assert (step["status"], step["bit_exact"]) == ("failed", False)
 
 
 @pytest.mark.parametrize(
