@@ -14,7 +14,8 @@ from qonnx.core.modelwrapper import ModelWrapper
 
 from nibble.files import write_json
 from nibble.graph.ir import IntegerGraph
-from nibble.targets.finn.dataflow import Dataflow, Stream
+from nibble.targets.finn.dataflow import Dataflow
+from nibble.targets.finn.stream import Stream
 
 GRAPH = "dataflow.onnx"
 STREAMS = "streams.json"

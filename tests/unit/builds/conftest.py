@@ -104,9 +104,10 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def small_dataflow() -> Dataflow:
     from nibble.graph.ir import IntegerGraph
-    from nibble.targets.finn.dataflow import Dataflow, Stream
+    from nibble.targets.finn.dataflow import Dataflow
     from nibble.targets.finn.layers import Layers, Pixels
     from nibble.targets.finn.steps import Steps
+    from nibble.targets.finn.stream import Stream
 
     layers = Layers()
     x = Pixels("x", 4, 4, 2, (0, 15))
