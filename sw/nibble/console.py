@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
 from rich.measure import Measurement
-from rich.progress import track
+from rich.progress import Progress, track
 from rich.table import Table
 
 Item = TypeVar("Item")
@@ -33,6 +34,17 @@ def progress(items: Iterable[Item], description: str, total: float | None = None
         yield from items
         return
     yield from track(items, description, total=total, console=err, transient=True)
+
+
+@contextmanager
+def progress_of(description: str) -> Iterator[Callable[[int, int], None]]:
+    """Yield what is told the parts done and those in all; it shows a progress bar where `progress` does."""
+    if not err.is_terminal:
+        yield lambda done, total: None
+        return
+    with Progress(console=err, transient=True) as bar:
+        task = bar.add_task(description, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def print_table(title: str, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:

@@ -97,7 +97,7 @@ def _compile(program: Path) -> str:
 
 def _simulate(path: Path, picture: Path) -> str:
     program = load_program(path)
-    result = simulate(program, CppsimCore(program.manifest.dpu), frames_of(program, path, [picture]))
+    result = simulate(program, CppsimCore(program.manifest.dpu), frames_of(program.golden, path, [picture]))
     if not result.bit_exact:
         raise CheckFailedError(f"{path}: {sum(result.mismatches.values())} elements differ from onnxruntime")
     return f"{result.tensors_compared} tensors, {result.elements_compared:,} elements, bit-exact"

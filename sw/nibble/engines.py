@@ -13,6 +13,8 @@ from nibble.yolo.letterbox import Pixels, to_input
 from nibble.yolo.spec import Decoder
 
 ENGINES = ("onnxruntime", "cppsim", "rtlsim", "pynq")
+COMPILED = {".dpu": ("a DPU program", "cppsim"), ".finn": ("a FINN network", "rtlsim")}
+"""Files that are no ONNX models, by ending: what they are and the engine for them."""
 
 
 class Engine(Protocol):
@@ -64,14 +66,21 @@ def open_engine(path: Path, engine: str, threads: int = 0) -> Engine:
     if engine not in ENGINES:
         raise InputError("--engine", engine, f"one of {', '.join(ENGINES)}")
     if engine == "onnxruntime":
-        if path.suffix == ".dpu":
-            raise InputError(path, "a DPU program", "an ONNX model, or --engine cppsim")
+        if path.suffix in COMPILED:
+            what, other = COMPILED[path.suffix]
+            raise InputError(path, what, f"an ONNX model, or --engine {other}")
         return OnnxruntimeEngine(path, threads)
     if engine == "cppsim":
         from nibble.simulate.engine import CppsimEngine
 
         return CppsimEngine(path)
-    raise UnsupportedError("--engine", f"{engine} (this version has onnxruntime and cppsim)")
+    if engine == "rtlsim":
+        if path.suffix != ".finn":
+            raise UnsupportedError("--engine", f"rtlsim for {path} (this version simulates FINN networks, .finn)")
+        from nibble.simulate.network import NetworkEngine
+
+        return NetworkEngine(path)
+    raise UnsupportedError("--engine", f"{engine} (this version has onnxruntime, cppsim and rtlsim)")
 
 
 def _first_line(error: Exception) -> str:

@@ -7,11 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nibble.console import JsonOption, out, print_table, progress
+from nibble.console import JsonOption, out, print_table, progress, progress_of
+from nibble.errors import CheckFailedError, InputError, UnsupportedError
 
 if TYPE_CHECKING:
     from nibble.simulate.check import Simulation
+    from nibble.simulate.network import NetworkCheck
     from nibble.targets.dpu.program import Program
+    from nibble.targets.finn.network import Network
+
+Summary = dict[str, Any]
 
 
 def register(app: typer.Typer) -> None:
@@ -20,40 +25,35 @@ def register(app: typer.Typer) -> None:
 
 
 def simulate(
-    program: Annotated[Path, typer.Argument(metavar="P.dpu", help="Program, as `nibble compile` writes it.")],
-    engine: Annotated[str, typer.Option(help="cppsim: the C++ instruction-level model.")] = "cppsim",
+    program: Annotated[
+        Path,
+        typer.Argument(metavar="P", help="Program (.dpu, `nibble compile`) or FINN network (.finn, `nibble build`)."),
+    ],
+    engine: Annotated[
+        str | None, typer.Option(help="cppsim: the C++ model, for programs; rtlsim: Verilator, for FINN networks.")
+    ] = None,
     image: Annotated[
         list[Path] | None, typer.Option("--image", metavar="I", help="Picture; repeatable. Random input without.")
     ] = None,
+    frames: Annotated[int, typer.Option(min=1, help="Random frames, when there is no picture.")] = 1,
     board: Annotated[str | None, typer.Option(metavar="B", help="Refuse a program for another board.")] = None,
-    kernel: Annotated[str, typer.Option(help="fast, or reference: the loops that define CONV.")] = "fast",
+    kernel: Annotated[str, typer.Option(help="cppsim: fast, or reference: the loops that define CONV.")] = "fast",
+    stall: Annotated[
+        float, typer.Option(min=0, max=0.95, help="rtlsim: chance of a stall of each port in a cycle.")
+    ] = 0.0,
     json_file: JsonOption = None,
 ) -> None:
-    """Run a program and compare every tensor that it computes with onnxruntime, element by element.
+    """Run a program or a network and compare what it computes with onnxruntime, element by element.
 
     Example: nibble simulate yolov4-tiny.dpu --engine cppsim --image dog.jpg
     """
-    from nibble.errors import CheckFailedError, InputError, UnsupportedError
     from nibble.files import check_outputs, write_json
-    from nibble.simulate.check import frames_of
-    from nibble.simulate.check import simulate as run
-    from nibble.simulate.engine import CppsimCore
-    from nibble.targets.dpu.program import load_program
 
-    if engine != "cppsim":
-        raise UnsupportedError("--engine", f"{engine} (this version simulates with cppsim)")
-    if kernel not in ("fast", "reference"):
-        raise InputError("--kernel", kernel, "fast or reference")
     check_outputs([json_file], [program, *(image or [])])
-    loaded = load_program(program)
-    if board is not None and board != loaded.manifest.board.name:
-        raise InputError(
-            program, f"a program for board {loaded.manifest.board.name}", f"one for {board}: compile again"
-        )
-    frames = frames_of(loaded, program, image or [])
-    core = CppsimCore(loaded.manifest.dpu, kernel)  # type: ignore[arg-type]
-    result = run(loaded, core, progress(frames, "Simulating"))
-    summary = _summary(loaded, result)
+    if program.suffix == ".finn":
+        summary, result = _network(program, engine or "rtlsim", image or [], frames, board, stall)
+    else:
+        summary, result = _program(program, engine or "cppsim", image or [], frames, board, kernel)
     _print(program, summary, result)
     if json_file:
         write_json(json_file, summary)
@@ -61,36 +61,105 @@ def simulate(
         raise CheckFailedError(f"{program}: {sum(result.mismatches.values())} elements differ from onnxruntime")
 
 
-def _summary(program: Program, result: Simulation) -> dict[str, Any]:
+def _program(
+    path: Path, engine: str, pictures: list[Path], count: int, board: str | None, kernel: str
+) -> tuple[Summary, Simulation]:
+    from nibble.simulate.check import frames_of
+    from nibble.simulate.check import simulate as run
+    from nibble.simulate.engine import CppsimCore
+    from nibble.targets.dpu.program import load_program
+
+    if engine != "cppsim":
+        raise UnsupportedError("--engine", f"{engine} (this version simulates programs with cppsim)")
+    if kernel not in ("fast", "reference"):
+        raise InputError("--kernel", kernel, "fast or reference")
+    loaded = load_program(path)
+    _check_board(path, "program", loaded.manifest.board.name, board)
+    feeds = frames_of(loaded.golden, path, pictures, count)
+    core = CppsimCore(loaded.manifest.dpu, kernel)  # type: ignore[arg-type]
+    result = run(loaded, core, progress(feeds, "Simulating"))
+    return _program_summary(loaded, result), result
+
+
+def _network(
+    path: Path, engine: str, pictures: list[Path], count: int, board: str | None, stall: float
+) -> tuple[Summary, Simulation]:
+    from nibble.simulate.check import frames_of
+    from nibble.simulate.network import check
+    from nibble.targets.finn.network import load_network
+
+    if engine != "rtlsim":
+        raise UnsupportedError("--engine", f"{engine} (FINN networks are simulated with rtlsim)")
+    loaded = load_network(path)
+    _check_board(path, "network", loaded.manifest.board, board)
+    feeds = frames_of(loaded.golden, path, pictures, count)
+    with progress_of("Simulating") as track:
+        result = check(loaded, path, feeds, stall=stall, track=track)
+    return _network_summary(loaded, result), result.simulation
+
+
+def _check_board(path: Path, what: str, found: str, wanted: str | None) -> None:
+    if wanted is not None and wanted != found:
+        raise InputError(path, f"a {what} for board {found}", f"one for {wanted}: compile again")
+
+
+def _program_summary(program: Program, result: Simulation) -> Summary:
     manifest = program.manifest
     macs = sum(layer.macs for layer in manifest.layers)
     cycles = max(manifest.predicted_cycles, 1)
     return {
         "engine": "cppsim",
+        **_compared(result),
+        **_speed(macs, cycles, manifest.board.clock_mhz),
+        "cycles_are": "predicted",
+        "mac_per_cycle_limit": manifest.dpu.macs_per_cycle,
+    }
+
+
+def _network_summary(network: Network, result: NetworkCheck) -> Summary:
+    manifest = network.manifest
+    lanes = [layer.folding for layer in manifest.layers if layer.operator.startswith(("MVAU", "VVAU"))]
+    return {
+        "engine": "rtlsim",
+        **_compared(result.simulation),
+        **_speed(manifest.macs, result.interval, manifest.clock_mhz),
+        "cycles_are": "measured",
+        "latency_cycles": result.latency,
+        "mac_per_cycle_limit": sum(int(lane["PE"]) * int(lane["SIMD"]) for lane in lanes),
+    }
+
+
+def _compared(result: Simulation) -> Summary:
+    return {
         "bit_exact": result.bit_exact,
         "tensors_compared": result.tensors_compared,
         "elements_compared": result.elements_compared,
         "mismatches": sum(result.mismatches.values()),
-        "cycles": cycles,
-        "cycles_are": "predicted",
-        "macs": macs,
-        "mac_per_cycle": macs / cycles,
-        "mac_per_cycle_limit": manifest.dpu.macs_per_cycle,
-        "fps": manifest.board.clock_mhz * 1e6 / cycles,
-        "clock_mhz": manifest.board.clock_mhz,
         "wall_s": result.wall_s / result.frames,
     }
 
 
-def _print(path: Path, summary: dict[str, Any], result: Simulation) -> None:
+def _speed(macs: int, cycles: int, clock_mhz: float) -> Summary:
+    return {
+        "cycles": cycles,
+        "macs": macs,
+        "mac_per_cycle": macs / cycles,
+        "fps": clock_mhz * 1e6 / cycles,
+        "clock_mhz": clock_mhz,
+    }
+
+
+def _print(path: Path, summary: Summary, result: Simulation) -> None:
     for name, wrong in result.mismatches.items():
         out.print(f"{name}: {wrong} elements differ")
+    latency = [("latency (cycles)", f"{summary['latency_cycles']:,}")] if "latency_cycles" in summary else []
     rows = [
         ("compared with onnxruntime", f"{result.tensors_compared} tensors, {result.elements_compared:,} elements"),
         ("mismatches", f"{summary['mismatches']:,}"),
-        ("cycles (predicted)", f"{summary['cycles']:,}"),
+        (f"cycles ({summary['cycles_are']})", f"{summary['cycles']:,}"),
+        *latency,
         ("MAC/cycle", f"{summary['mac_per_cycle']:.0f} of {summary['mac_per_cycle_limit']}"),
         ("frames/s", f"{summary['fps']:.1f} at {summary['clock_mhz']:g} MHz"),
         ("wall time a frame", f"{summary['wall_s'] * 1e3:.0f} ms"),
     ]
-    print_table(f"{path} on cppsim, {result.frames} frame{'s' * (result.frames > 1)}", ("", ""), rows)
+    print_table(f"{path} on {summary['engine']}, {result.frames} frame{'s' * (result.frames > 1)}", ("", ""), rows)

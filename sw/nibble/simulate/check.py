@@ -44,14 +44,18 @@ class Simulation:
             self.mismatches[name] = self.mismatches.get(name, 0) + wrong
 
 
-def frames_of(program: Program, where: Path, pictures: Sequence[Path]) -> list[Feeds]:
-    """Return the program's inputs for `pictures`, or one seeded random frame; `where` names the program in errors."""
-    model = onnx.load_model_from_string(program.golden)
+def frames_of(golden: bytes, where: Path, pictures: Sequence[Path], random: int = 1) -> list[Feeds]:
+    """Return the inputs of the model `golden` for `pictures`, or `random` seeded random frames.
+
+    `where` names the file that holds the model in errors.
+    """
+    model = onnx.load_model_from_string(golden)
     probe(model, where)
     types = tensor_types(model, where)
-    inputs = [types[name] for name in program.manifest.inputs]
+    constants = {constant.name for constant in model.graph.initializer}
+    inputs = [types[value.name] for value in model.graph.input if value.name not in constants]
     if not pictures:
-        return list(random_feeds(inputs, 1))
+        return list(random_feeds(inputs, random))
     read, _ = picture_reader(inputs, model, where)
     return [read(picture) for picture in pictures]
 

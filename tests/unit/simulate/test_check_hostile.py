@@ -115,4 +115,4 @@ def test_a_golden_model_that_kills_onnxruntime(tmp_path: Path) -> None:
     path = tmp_path / "p.dpu"
     path.write_bytes(edited(drop_two_dimensions))
     with pytest.raises(InputError, match="found a model that crashes onnxruntime, expected one that it runs"):
-        frames_of(load_program(path), path, [])
+        frames_of(load_program(path).golden, path, [])
