@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +20,18 @@ from nibble.targets.finn.steps import Range, Steps
 
 Array = npt.NDArray[Any]
 EXACT_FLOAT32 = 2**24
+ENDINGS = {
+    "FMPadding": "padded",
+    "ConvolutionInputGenerator": "window",
+    "MVAU": "sums",
+    "VVAU": "sums",
+    "Thresholding": "steps",
+    "Pool": "largest",
+    "UpsampleNearestNeighbour": "upsampled",
+    "StreamingConcat": "joined",
+}
+"""How the name of each kind of layer ends: it says what it does, and no keyword or library module is called so."""
+LONGEST_NAME = 100
 
 
 def datatype(span: Range) -> BaseDataType:
@@ -57,13 +70,36 @@ class Layers:
     nodes: list[NodeProto] = field(default_factory=list)
     streams: dict[str, Pixels] = field(default_factory=dict)
     constants: dict[str, tuple[Array, BaseDataType]] = field(default_factory=dict)
+    reserved: frozenset[str] = frozenset()
+    """Names of streams that are still to come."""
+
+    def fresh(self, name: str) -> str:
+        """Return `name`, made longer until no stream, no constant and nothing reserved has it."""
+        while name in self.reserved or name in self.streams or name in self.constants:
+            name += "_"
+        return name
+
+    def constant(self, name: str, values: Array, kind: BaseDataType) -> str:
+        """Add a constant, return its name."""
+        name = self.fresh(name)
+        self.constants[name] = (values, kind)
+        return name
 
     def add(self, kind: str, inputs: Sequence[str], output: Pixels, name: str, **attributes: Any) -> Pixels:
         """Add a layer of FINN's domain."""
         fields = {"domain": LAYERS, "backend": "fpgadataflow", **attributes}
-        self.nodes.append(helper.make_node(kind, list(inputs), [output.name], name=name, **fields))
+        layer = self._layer_name(name, ENDINGS[kind])
+        self.nodes.append(helper.make_node(kind, list(inputs), [output.name], name=layer, **fields))
         self.streams[output.name] = output
         return output
+
+    def _layer_name(self, name: str, ending: str) -> str:
+        """Return a name for a layer, which names folders and Verilog modules too: [A-Za-z_0-9], taken by no other."""
+        words = re.sub(r"\W", "_", name.removesuffix(f"_{ending}"), flags=re.ASCII).strip("_")[:LONGEST_NAME]
+        plain = words if words[:1].isalpha() else f"n{words}"
+        taken = {node.name for node in self.nodes}
+        tries = (f"{plain}{number}_{ending}" for number in ("", *(f"_{i}" for i in range(2, len(taken) + 3))))
+        return next(name for name in tries if name not in taken)
 
     def pad(self, x: Pixels, pads: Sequence[int], name: str) -> Pixels:
         """FMPadding with zeros; `pads` are (top, left, bottom, right)."""
@@ -110,10 +146,10 @@ class Layers:
     def matmul(self, x: Pixels, weights: Array, span: Range, name: str) -> Pixels:
         """MVAU without activation: `weights` (MW, MH) int64, results in `span`."""
         out = Pixels(name, x.height, x.width, weights.shape[1], span)
-        self.constants[f"{name}_weights"] = (weights, _weight_type(weights))
+        constant = self.constant(f"{name}_weights", weights, _weight_type(weights))
         return self.add(
             "MVAU",
-            [x.name, f"{name}_weights"],
+            [x.name, constant],
             out,
             name,
             MW=weights.shape[0],
@@ -134,10 +170,10 @@ class Layers:
         channels, _, kh, kw = conv.weights.shape
         out = Pixels(name, x.height, x.width, channels, span)
         weights = conv.weights.astype(np.int64)
-        self.constants[f"{name}_weights"] = (weights, _weight_type(weights))
+        constant = self.constant(f"{name}_weights", weights, _weight_type(weights))
         return self.add(
             "VVAU",
-            [x.name, f"{name}_weights"],
+            [x.name, constant],
             out,
             name,
             PE=1,
@@ -161,10 +197,10 @@ class Layers:
         count = thresholds.shape[1]
         out = Pixels(name, x.height, x.width, x.channels, (steps.base, steps.base + count))
         ends = (min(int(thresholds.min()), x.span[0]), int(thresholds.max()))
-        self.constants[f"{name}_values"] = (thresholds, datatype(ends))
+        constant = self.constant(f"{name}_values", thresholds, datatype(ends))
         return self.add(
             "Thresholding",
-            [x.name, f"{name}_values"],
+            [x.name, constant],
             out,
             name,
             PE=1,
@@ -179,7 +215,7 @@ class Layers:
 
     def max_pool(self, x: Pixels, kernel: Sequence[int], strides: Sequence[int], name: str) -> Pixels:
         """Depthwise sliding window, then Pool."""
-        windows = self.window(x, kernel, strides, (1, 1), f"{name}_window", depthwise=True)
+        windows = self.window(x, kernel, strides, (1, 1), self.fresh(f"{name}_window"), depthwise=True)
         out = Pixels(name, windows.height, windows.width, x.channels, x.span)
         return self.add(
             "Pool",

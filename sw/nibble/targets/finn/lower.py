@@ -16,6 +16,7 @@ from nibble.errors import UnsupportedError
 from nibble.graph import ir
 from nibble.graph.arithmetic import Int64Array
 from nibble.graph.ranges import code_ranges
+from nibble.graph.thresholds import reach
 from nibble.targets.finn.dataflow import Dataflow
 from nibble.targets.finn.layers import Layers, Pixels, datatype
 from nibble.targets.finn.steps import NotMonotoneError, Range, Steps, conv_steps, table_steps
@@ -44,6 +45,7 @@ class _Lowering:
     """Streams by the tensor they carry, the first made first."""
 
     def __post_init__(self) -> None:
+        self.layers.reserved = frozenset(self.graph.tensors)
         self.ranges: dict[str, Range] = code_ranges(self.graph)
         self.readers: dict[str, list[ir.Node]] = defaultdict(list)
         for node in self.graph.nodes:
@@ -123,7 +125,7 @@ class _Lowering:
         source = self.held[tensor][0]
         low, high = self.ranges[tensor]
         steps = Steps(np.arange(low + 1, high + 1)[np.newaxis], low).moved(source.offset, offset)
-        name = f"{tensor}_from_{offset}".replace("-", "minus_")
+        name = self.layers.fresh(f"{tensor}_from_{'minus_' if offset < 0 else ''}{abs(offset)}")
         moved = self.layers.threshold(self.layers.streams[source.name], steps, name)
         self._hold(moved, tensor, offset)
         return moved
@@ -154,7 +156,7 @@ class _Lowering:
         offset = self.ranges[source][0] if any(node.pads) else self._wanted(target)
         x = self._stream(source, offset)
         if any(node.pads):
-            x = self.layers.pad(x, node.pads, f"{target}_padded")
+            x = self.layers.pad(x, node.pads, self.layers.fresh(f"{target}_padded"))
         self._check_window(node, x, node.kernel, (1, 1))
         self._hold(self.layers.max_pool(x, node.kernel, node.strides, target), target, offset)
 
@@ -209,21 +211,23 @@ class _Lowering:
         depthwise = node.groups == x.channels > 1 and in_channels == 1 and out_channels == x.channels
         if node.groups > 1 and not depthwise:
             raise self._refuse(node, f"a convolution of {node.groups} groups (1, or one a channel)")
+        low, high = reach(node, self.ranges[node.inputs[0]])
+        if low.min() < INT32[0] or high.max() > INT32[1]:
+            raise self._refuse(node, "accumulators that may wrap in int32")
         span = _sums(node, x.span)
         if node.requantize is None:
             span = _whole_bytes(span)
-        if span[0] < INT32[0] or span[1] > INT32[1]:
-            raise self._refuse(node, "accumulators that may wrap in int32")
         name = node.name
         if any(node.pads):
-            x = self.layers.pad(x, node.pads, f"{name}_padded")
+            x = self.layers.pad(x, node.pads, self.layers.fresh(f"{name}_padded"))
         if (kh, kw) != (1, 1) or node.strides != (1, 1) or depthwise:
             self._check_window(node, x, (kh, kw), node.dilations)
-            x = self.layers.window(x, (kh, kw), node.strides, node.dilations, f"{name}_window", depthwise=depthwise)
+            windows = self.layers.fresh(f"{name}_window")
+            x = self.layers.window(x, (kh, kw), node.strides, node.dilations, windows, depthwise=depthwise)
         if depthwise:
-            return self.layers.depthwise(x, node, span, f"{name}_sums")
+            return self.layers.depthwise(x, node, span, self.layers.fresh(f"{name}_sums"))
         weights = node.weights.astype(np.int64).transpose(2, 3, 1, 0).reshape(-1, out_channels)
-        return self.layers.matmul(x, weights, span, f"{name}_sums")
+        return self.layers.matmul(x, weights, span, self.layers.fresh(f"{name}_sums"))
 
     def _check_window(self, node: ir.Node, x: Pixels, kernel: tuple[int, int], dilations: tuple[int, int]) -> None:
         reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]

@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from onnx import NodeProto
+from onnx import NodeProto, helper
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
 from nibble.errors import UnsupportedError
 from nibble.targets.finn.dataflow import Dataflow
+from nibble.targets.finn.library import LAYERS
 
 SMALLEST_FIFO = 2
 
@@ -52,10 +53,16 @@ class DuplicateForks:
     name: str = "forks"
 
     def apply(self, dataflow: Dataflow) -> Dataflow:
-        """Return the dataflow with forks made explicit."""
-        from finn.transformation.fpgadataflow.convert_to_hw.duplicate_streams import InferDuplicateStreamsLayer
+        """Return the dataflow with forks made explicit.
 
-        return _transformed(dataflow, InferDuplicateStreamsLayer())
+        FINN's InferDuplicateStreamsLayer renames graph outputs that are read and sees no fork at a second input.
+        """
+        model = copy.deepcopy(dataflow.model)
+        written = [name for node in model.graph.node for name in node.output]
+        leaving = {value.name for value in model.graph.output}
+        for name in [*(value.name for value in model.graph.input), *written]:
+            _fork(model, name, name in leaving)
+        return dataflow.with_model(model)
 
 
 @dataclass(frozen=True)
@@ -73,7 +80,10 @@ class WidthConverters:
 
 @dataclass(frozen=True)
 class Fifos:
-    """Ensures a FIFO behind every layer; `depths` in beats by the layer's name, at least 2, `default` where absent."""
+    """Ensures a FIFO behind every layer and at each input; `depths` in beats by the FIFO's name (`fifo_name`).
+
+    FIFOs that `depths` does not name get `default`; none has less than 2.
+    """
 
     depths: Mapping[str, int] = field(default_factory=dict)
     default: int = SMALLEST_FIFO
@@ -88,7 +98,8 @@ class Fifos:
             layer = getCustomOp(node)
             depths = [self._depth(fifo_name(node, port)) for port in range(len(node.output))]
             layer.set_nodeattr("outFIFODepths", depths)
-            layer.set_nodeattr("inFIFODepths", [self._depth(f"{node.name}_in") for _ in _activations(model, node)])
+            entering = [self._depth(f"{name}_fifo") for name in _entries(model, node)]
+            layer.set_nodeattr("inFIFODepths", entering)
         return _transformed(dataflow.with_model(model), InsertFIFO(create_shallow_fifos=True))
 
     def _depth(self, name: str) -> int:
@@ -137,17 +148,23 @@ class Generate:
 
 
 def fifo_name(node: NodeProto, port: int) -> str:
-    """Return the name that a FIFO behind output `port` of `node` has in `Fifos.depths`."""
-    return f"{node.name}_out" if len(node.output) == 1 else f"{node.name}_out{port}"
+    """Return the name of the FIFO behind output `port` of `node`; one at an input is `<layer>_in_fifo`."""
+    return f"{node.name}_fifo" if len(node.output) == 1 else f"{node.name}_fifo{port}"
 
 
 def unspecialized(model: ModelWrapper) -> ModelWrapper:
-    """Return a copy with FINN's general layers in place of RTL and HLS ones: what FINN executes in Python."""
+    """Return a copy with FINN's general layers in place of RTL and HLS ones: what FINN executes in Python.
+
+    A VVAU there takes windows for interleaved by its PE unless a sliding window feeds it directly: windows in Python
+    are not, so it gets all channels as PE.
+    """
     model = copy.deepcopy(model)
     for node in model.graph.node:
         if node.domain.endswith((".rtl", ".hls")):
             node.domain = node.domain[: -len(".rtl")]
             node.op_type = node.op_type[: -len("_rtl")]
+        if node.op_type == "VVAU":
+            layer(node).set_nodeattr("PE", layer(node).get_nodeattr("Channels"))
     return model
 
 
@@ -165,6 +182,47 @@ def rtl_only(dataflow: Dataflow, where: str) -> None:
 
 def _activations(model: ModelWrapper, node: NodeProto) -> list[str]:
     return [name for name in node.input if model.get_initializer(name) is None]
+
+
+def _entries(model: ModelWrapper, node: NodeProto) -> list[str]:
+    """Return what the inputs of `node` are called in the names of what is inserted before them."""
+    count = len(_activations(model, node))
+    return [f"{node.name}_in{port if count > 1 else ''}" for port in range(count)]
+
+
+def _fork(model: ModelWrapper, stream: str, leaves: bool) -> None:
+    """Duplicate `stream` when several read it, an output that it `leaves` by included; that keeps the name."""
+    readers = [(node, port) for node in model.graph.node for port, name in enumerate(node.input) if name == stream]
+    if len(readers) + leaves < 2:
+        return
+    shape, kind = model.get_tensor_shape(stream), model.get_tensor_datatype(stream)
+    producer = model.find_producer(stream)
+    source, copies = stream, [model.make_new_valueinfo_name() for _ in readers]
+    for (node, port), name in zip(readers, copies, strict=True):
+        node.input[port] = name
+        model.set_tensor_shape(name, shape)
+        model.set_tensor_datatype(name, kind)
+    if leaves:
+        source = model.make_new_valueinfo_name()
+        producer.output[list(producer.output).index(stream)] = source
+        model.set_tensor_shape(source, shape)
+        model.set_tensor_datatype(source, kind)
+        copies.append(stream)
+    fork = helper.make_node(
+        "DuplicateStreams",
+        [source],
+        copies,
+        domain=LAYERS,
+        backend="fpgadataflow",
+        NumChannels=shape[-1],
+        PE=1,
+        NumOutputStreams=len(copies),
+        inputDataType=kind.name,
+        numInputVectors=shape[:-1],
+        outFIFODepths=[SMALLEST_FIFO] * len(copies),
+    )
+    model.graph.node.insert(list(model.graph.node).index(producer) + 1 if producer else 0, fork)
+    model.graph.node[list(model.graph.node).index(fork)].name = _new_name(model, fork)
 
 
 def _transformed(dataflow: Dataflow, transformation: Any) -> Dataflow:
@@ -201,4 +259,6 @@ def _new_name(model: ModelWrapper, node: NodeProto) -> str:
     if producer is not None:
         port = "" if len(producer.output) == 1 else str(list(producer.output).index(node.input[0]))
         return f"{producer.name}_{kind}{port}"
-    return f"{model.find_consumer(node.output[0]).name}_in_{kind}"
+    reader = model.find_consumer(node.output[0])
+    place = _activations(model, reader).index(node.output[0])
+    return f"{_entries(model, reader)[place]}_{kind}"

@@ -66,7 +66,7 @@ def start(size: int = 8, channels: int = 4, high: int = 15) -> tuple[Layers, Pix
 
 def conv(layers: Layers, x: Pixels, out: int, name: str, *, low: int = -7) -> Pixels:
     """3x3, padded, then thresholds to 4 bits."""
-    x = layers.pad(x, (1, 1, 1, 1), f"{name}_pad")
+    x = layers.pad(x, (1, 1, 1, 1), f"{name}_padded")
     x = layers.window(x, (3, 3), (1, 1), (1, 1), f"{name}_window", depthwise=False)
     weights = np.random.default_rng(0).integers(low, 8, (x.channels, out))
     weights[0, 0] = low
@@ -94,8 +94,8 @@ def forked() -> Dataflow:
 def depthwise(channels: int = 4) -> Dataflow:
     layers, x = start(channels=channels)
     weights = np.random.default_rng(0).integers(-7, 8, (channels, 1, 3, 3))
-    windows = layers.window(x, (3, 3), (1, 1), (1, 1), "window", depthwise=True)
-    y = layers.depthwise(replace(windows, channels=channels), SimpleNamespace(weights=weights), (-999, 999), "sums")  # type: ignore[arg-type]
+    windows = layers.window(x, (3, 3), (1, 1), (1, 1), "dw_window", depthwise=True)
+    y = layers.depthwise(replace(windows, channels=channels), SimpleNamespace(weights=weights), (-999, 999), "dw_sums")  # type: ignore[arg-type]
     return dataflow_of(layers, [x], [y])
 
 
@@ -166,8 +166,8 @@ def test_dsps_of_wide_activations_and_of_weights_that_are_not_narrow() -> None:
 @pytest.mark.parametrize(("trigger", "expected"), [(1, (0, 16)), (32, (12 * 4, 4)), (33, (12 * 8, 0))])
 def test_thresholds_go_to_bram_from_the_trigger_on(trigger: int, expected: tuple[int, int]) -> None:
     estimator = Estimator(small(), PYNQ.part)
-    estimator.measure("second", {"PE": 4, "depth_trigger_bram": trigger})
-    node = estimator.nodes["second"]
+    estimator.measure("second_steps", {"PE": 4, "depth_trigger_bram": trigger})
+    node = estimator.nodes["second_steps"]
     bits = getCustomOp(node).get_input_datatype(1).bitwidth()
     lut, bram18 = threshold_memory(getCustomOp(node))
     depths = [3, 6, 12, 24]
@@ -212,14 +212,14 @@ def test_estimates_are_those_of_the_layers_that_are_built(make: Any) -> None:
 
 def test_pool_and_window_fold_together() -> None:
     layers = {layer.name: layer.attributes for layer in fold(small(), PYNQ, 1e8 / 200).layers}
-    assert layers["pool"]["PE"] == layers["pool_window"]["SIMD"] > 1
+    assert layers["pool_largest"]["PE"] == layers["pool_window"]["SIMD"] > 1
     assert layers["pool_window"]["parallel_window"] == 0
 
 
 def test_depthwise_products_need_all_channels_for_a_parallel_window() -> None:
     layers = {layer.name: layer.attributes for layer in fold(depthwise(), PYNQ, 1e8 / 70).layers}
-    assert layers["window"] == {"SIMD": 4, "parallel_window": 1, "ram_style": "distributed"}
-    assert (layers["sums"]["PE"], layers["sums"]["SIMD"]) == (4, 9)
+    assert layers["dw_window"] == {"SIMD": 4, "parallel_window": 1, "ram_style": "distributed"}
+    assert (layers["dw_sums"]["PE"], layers["dw_sums"]["SIMD"]) == (4, 9)
 
 
 def test_folding_is_deterministic() -> None:
@@ -311,11 +311,12 @@ def test_a_saved_folding_comes_back(tmp_path: Path) -> None:
     save_folding(folding, file)
     assert load_folding(file) == Folding(folding.layers, str(file))
     assert file.read_text().startswith(HEADER)
-    assert "\npool: {operator: Pool, PE: " in file.read_text()
+    assert "\npool_largest: {operator: Pool, PE: " in file.read_text()
 
 
 LAYERS_OF_SMALL = (
-    "first_pad, first_window, first_sums, first, pool_window, pool, second_pad, second_window, second_sums, second"
+    "first_padded, first_window, first_sums, first_steps, pool_window, pool_largest, "
+    "second_padded, second_window, second_sums, second_steps"
 )
 
 
@@ -328,20 +329,20 @@ LAYERS_OF_SMALL = (
         ("first_sums", {"PES": 2}, "layer 'first_sums': unknown attribute 'PES', expected PE, SIMD, ram_style"),
         ("first_sums", {"SIMD": None}, "layer 'first_sums': no SIMD, expected PE, SIMD, ram_style"),
         (
-            "first",
+            "first_steps",
             {"depth_trigger_bram": 0},
-            "layer 'first': depth_trigger_bram 0, expected 1 to 2147483647",
+            "layer 'first_steps': depth_trigger_bram 0, expected 1 to 2147483647",
         ),
         (
             "first_window",
             {"SIMD": 2, "parallel_window": 1},
             "layer 'first_window': SIMD 2 with parallel_window 1, expected SIMD 4, all channels",
         ),
-        ("pool", {"PE": 8}, "layer 'pool': PE 8 behind a window of SIMD 1, expected equal numbers"),
+        ("pool_largest", {"PE": 8}, "layer 'pool_largest': PE 8 behind a window of SIMD 1, expected equal numbers"),
         (
             "pool_window",
             {"parallel_window": 1},
-            "layer 'pool': parallel_window 1 in front of a Pool, expected parallel_window 0",
+            "layer 'pool_largest': parallel_window 1 in front of a Pool, expected parallel_window 0",
         ),
     ],
 )
@@ -367,22 +368,22 @@ def test_a_wrong_edit_is_named(name: str, attributes: dict[str, Any], message: s
 )
 def test_a_wrong_edit_of_a_depthwise_layer_is_named(window: Any, sums: Any, message: str) -> None:
     dataflow = depthwise()
-    folding = edited(edited(fold(dataflow, PYNQ, 1e8 / 3000), "window", **window), "sums", **sums)
+    folding = edited(edited(fold(dataflow, PYNQ, 1e8 / 3000), "dw_window", **window), "dw_sums", **sums)
     with pytest.raises(InputError) as caught:
         apply_folding(dataflow, folding)
-    assert str(caught.value) == f"my.yaml: found layer 'sums': {message}"
+    assert str(caught.value) == f"my.yaml: found layer 'dw_sums': {message}"
 
 
 def test_layers_must_be_those_of_the_network() -> None:
     dataflow = small()
     layers = fold(dataflow, PYNQ, 1e8 / 3000).layers
     for wrong, message in (
-        (layers[1:], "no layer 'first_pad', expected every layer of the network"),
+        (layers[1:], "no layer 'first_padded', expected every layer of the network"),
         (
             (*layers, LayerFolding("conv7", "MVAU", {})),
             f"unknown layer 'conv7', expected layers of the network: {LAYERS_OF_SMALL}",
         ),
-        ((replace(layers[0], operator="Pool"), *layers[1:]), "layer 'first_pad': operator Pool, expected FMPadding"),
+        ((replace(layers[0], operator="Pool"), *layers[1:]), "layer 'first_padded': operator Pool, expected FMPadding"),
     ):
         with pytest.raises(InputError) as caught:
             apply_folding(dataflow, Folding(wrong, "my.yaml"))
