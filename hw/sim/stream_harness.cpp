@@ -247,9 +247,14 @@ void vl_fatal(const char* file, int, const char*, const char* message) {
 // Whether a run can write a waveform.
 EXPORT int nibble_traces() { return VM_TRACE; }
 
+// Returns null when memory runs out.
 EXPORT Bench* nibble_open(Beats* inputs, Beats* outputs, const Settings* settings, const char* waveform) {
   printed.clear();
-  return new Bench(inputs, outputs, *settings, waveform);
+  try {
+    return new Bench(inputs, outputs, *settings, waveform);
+  } catch (const std::exception&) {
+    return nullptr;
+  }
 }
 
 // Runs up to `cycles` cycles; returns an Outcome.

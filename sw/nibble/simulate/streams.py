@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from nibble.errors import CheckFailedError
+from nibble.errors import CheckFailedError, NibbleError
 from nibble.files import atomic_path
 from nibble.simulate.verilator import Design, Stream
 
@@ -196,6 +196,8 @@ def _simulate(
     """Run to the end; return how that was, the design's message when it stopped, and the probes."""
     inputs, outputs = _array(ports.inputs), _array(ports.outputs)
     bench = library.nibble_open(inputs, outputs, settings, None if vcd is None else bytes(vcd))
+    if bench is None:
+        raise NibbleError(f"{ports.design.top}: there is not enough memory for the simulated design")
     try:
         expected, cycles, outcome = sum(beats.count for beats in outputs), 1000, _Outcome.RUNNING
         while outcome is _Outcome.RUNNING:

@@ -28,7 +28,7 @@ from nibble.simulate.native import cache_folder
 HARNESS = HW / "sim" / "stream_harness.cpp"
 RUNTIME = HW / "sim" / "verilated_runtime.cpp"
 VERILATOR_FLAGS = (
-    *("--cc", "--quiet", "-O3", "--no-timing", "--no-assert", "--x-assign", "fast", "--x-initial", "unique"),
+    *("--cc", "--quiet", "-O3", "--no-timing", "--no-assert", "--x-assign", "unique", "--x-initial", "unique"),
     *("-Wno-fatal", "-Wno-lint", "-Wno-style", "-Wno-STMTDLY", "-Wno-INITIALDLY"),
     *("-Werror-USERFATAL", "-Werror-USERERROR"),
     *("--output-split", "20000", "--prefix", "Vtop", "--Mdir", ".", "+libext+.none"),
