@@ -32,6 +32,7 @@ struct Beats {
   uint8_t* data;    // [count][bytes of TDATA], little endian
   int64_t* cycles;  // [count], in which they moved
   uint64_t count, done;
+  uint64_t pace;  // inputs: cycles from one offer to the next at least, in 2^-32
   // Outputs: beats after the last expected one; violations: how many, and kind and cycle of the first.
   uint64_t extra, violations, violation, violation_cycle;
 };
@@ -62,13 +63,16 @@ struct Stall {
 struct Input {
   Pins pins;
   Beats* beats;
+  uint64_t next = 0;  // cycle of the next offer, in 2^-32
 
   // TVALID stays until TREADY; without an offer TDATA is noise, which no design may use.
-  void offer(Stall& stall) {
+  void offer(Stall& stall, uint64_t cycle) {
     if (*pins.valid) return;
-    if (beats->done < beats->count && !stall()) {
+    const uint64_t now = cycle << 32;
+    if (beats->done < beats->count && now + 0xffffffff >= next && !stall()) {
       std::memcpy(pins.data, beats->data + beats->done * pins.bytes, pins.bytes);
       *pins.valid = 1;
+      next = (now > next ? now : next) + beats->pace;
     } else {
       std::memset(pins.data, static_cast<int>(stall.random()), pins.bytes);
     }
@@ -137,8 +141,13 @@ class Bench {
   }
 
   void probe(size_t index, uint8_t* value) {
-    const Probe probe = probes(*top_)[index];
+    const Plain probe = probes(*top_)[index];
     std::memcpy(value, probe.data, probe.bytes);
+  }
+
+  void level(size_t index, uint64_t value) {
+    const Plain level = levels(*top_)[index];
+    std::memcpy(level.data, &value, level.bytes);
   }
 
   std::string error;
@@ -151,7 +160,7 @@ class Bench {
   }
 
   void tick() {
-    for (Input& input : inputs_) input.offer(stall_);
+    for (Input& input : inputs_) input.offer(stall_, cycle_);
     for (Output& output : outputs_) *output.pins.ready = !stall_();
     edge(0);
     bool moved = false;
@@ -272,5 +281,8 @@ EXPORT const char* nibble_error(Bench* bench) { return bench->error.c_str(); }
 
 // Reads probe `index` into `value`, little endian.
 EXPORT void nibble_probe(Bench* bench, uint64_t index, uint8_t* value) { bench->probe(index, value); }
+
+// Sets level `index` for the whole run; before the first cycle.
+EXPORT void nibble_level(Bench* bench, uint64_t index, uint64_t value) { bench->level(index, value); }
 
 EXPORT void nibble_close(Bench* bench) { delete bench; }

@@ -65,8 +65,8 @@ def target_of(board: Board, clock_mhz: float) -> Target:
     return Target(PLATFORMS[board.name], board.part, clock_mhz)
 
 
-def vivado_steps(target: Target, source: str, golden: Path) -> list[Step]:
-    """Return the steps after `source`, the step that generates RTL; `golden` is the quantized model."""
+def vivado_steps(target: Target, source: str, golden: str) -> list[Step]:
+    """Return the steps after `source`, which generates RTL; step `golden` leaves the golden model, golden.onnx."""
     return [_HlsSynth(target, source), _StitchedIp(target), _Bitstream(target), _Driver(target, source, golden)]
 
 
@@ -162,12 +162,8 @@ class _Driver(_VivadoStep):
     """Gathers what the board needs: bitstream, settings of `finn-plus-driver`, streams, decoder facts, golden model."""
 
     source: str
-    golden: Path
+    golden: str
     name: str = "driver"
-
-    @property
-    def inputs(self) -> Sequence[Path]:
-        return (self.golden,)
 
     def tools(self) -> Mapping[str, str]:
         return {"finn-plus": version("finn-plus")}
@@ -186,10 +182,10 @@ class _Driver(_VivadoStep):
         for name in (f"{ACCELERATOR}.bit", f"{ACCELERATOR}.hwh"):
             shutil.copy(done[_Bitstream.name] / name, folder)
         shutil.copy(done[self.source] / STREAMS, folder)
-        shutil.copyfile(self.golden, folder / "golden.onnx")
+        shutil.copy(done[self.golden] / "golden.onnx", folder)
         requirement = f"finn-plus-driver=={version('finn-plus')}\n"
         (folder / "requirements.txt").write_text(requirement, encoding="utf-8")
-        return Outcome(facts={"decoder": _save_decoder(self.golden, folder)})
+        return Outcome(facts={"decoder": _save_decoder(folder / "golden.onnx", folder)})
 
 
 def _save_decoder(golden: Path, folder: Path) -> bool:

@@ -17,6 +17,9 @@ from nibble.targets.finn.dataflow import Dataflow
 from nibble.targets.finn.passes import unspecialized
 from nibble.targets.finn.stream import Array, Stream
 
+BUFFERS = ("StreamingDataWidthConverter", "StreamingFIFO")
+"""Layers that pass integers on as they are. FINN executes them in float32, which sums of 8-bit products outgrow."""
+
 
 def execute(dataflow: Dataflow, inputs: Mapping[str, Array]) -> dict[str, Array]:
     """Return every tensor of the FINN graph by name, float64 (1, H, W, C), which holds integers up to 2**53.
@@ -28,6 +31,9 @@ def execute(dataflow: Dataflow, inputs: Mapping[str, Array]) -> dict[str, Array]
     for constant in model.graph.initializer:
         context[constant.name] = model.get_initializer(constant.name).astype(np.float64)
     for node in model.graph.node:
+        if node.op_type in BUFFERS:
+            context[node.output[0]] = context[node.input[0]]
+            continue
         for name in node.output:
             context[name] = np.zeros(model.get_tensor_shape(name))
         getCustomOp(node).execute_node(context, model.graph)

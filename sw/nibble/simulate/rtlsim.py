@@ -6,13 +6,14 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from nibble.files import write_bytes
 from nibble.simulate import streams, verilator
 from nibble.simulate.native import cache_folder
-from nibble.targets.finn.rtl import TOP, Port, Rtl, pack, unpack
+from nibble.targets.finn.rtl import LIMIT, MOST, TOP, Port, Rtl, pack, unpack
 from nibble.targets.finn.stream import Array
 
 
@@ -27,7 +28,8 @@ class RtlRun:
     interval: int
     """Cycles between the last outputs of the last two frames: the frame period; `latency` when there is one frame."""
     cycles: int
-    probes: dict[str, int]
+    held: dict[str, int]
+    """The most beats that each gauged FIFO held, by name."""
 
 
 class Simulator:
@@ -41,8 +43,8 @@ class Simulator:
             sources=tuple(_write(rtl) / name for name in rtl.sources),
             inputs=_streams(rtl.inputs),
             outputs=_streams(rtl.outputs),
-            defines=("FINN_SIMULATION",) if rtl.probes else (),
-            probes=tuple(verilator.Stream(name, bits) for name, bits in rtl.probes),
+            probes=tuple(verilator.Stream(f"{name}{MOST}", 32) for name in rtl.gauged),
+            levels=tuple(verilator.Stream(f"{name}{LIMIT}", 32) for name in rtl.gauged),
         )
         self._library = verilator.build(self._design)
 
@@ -52,27 +54,35 @@ class Simulator:
         *,
         stall: float = 0.0,
         seed: int = 0,
+        interval: float = 0.0,
+        depths: Mapping[str, int] | None = None,
         track: Callable[[int, int], None] | None = None,
     ) -> RtlRun:
         """Stream `frames` back to back; each gives the integers (1, H, W, C) of every input stream by name.
 
-        `stall` is the chance of a stall of every border port in a cycle. Raises the errors of `streams.run`.
+        `stall` is the chance of a stall of every border port in a cycle; `interval` the cycles in which a frame comes
+        in, its beats evenly spread, 0 for as fast as it is taken; `depths` bound gauged FIFOs by name. Raises the
+        errors of `streams.run`.
         """
         inputs = {
             port.name: np.concatenate([pack(frame[port.stream], port) for frame in frames]) for port in self._rtl.inputs
         }
         beats = {port.name: len(frames) * port.beats for port in self._rtl.outputs}
-        run = streams.run(self._library, self._design, inputs, beats, stall=stall, seed=seed, track=track)
+        pace = {port.name: interval / port.beats for port in self._rtl.inputs}
+        options: dict[str, Any] = {"stall": stall, "seed": seed, "pace": pace, "track": track}
+        options["levels"] = {f"{name}{LIMIT}": depth for name, depth in (depths or {}).items()}
+        run = streams.run(self._library, self._design, inputs, beats, **options)
         ends = [
             max(int(run.arrivals[port.name][(i + 1) * port.beats - 1]) for port in self._rtl.outputs)
             for i in range(len(frames))
         ]
-        interval = ends[-1] - ends[-2] if len(ends) > 1 else ends[0] + 1
+        period = ends[-1] - ends[-2] if len(ends) > 1 else ends[0] + 1
         outputs = [
             {port.stream: self._frame(port, run.outputs[port.name], i) for port in self._rtl.outputs}
             for i in range(len(frames))
         ]
-        return RtlRun(outputs, ends[0] + 1, interval, run.cycles, run.probes)
+        held = {name.removesuffix(MOST): most for name, most in run.probes.items()}
+        return RtlRun(outputs, ends[0] + 1, period, run.cycles, held)
 
     def _frame(self, port: Port, beats: Array, index: int) -> Array:
         return unpack(beats[index * port.beats : (index + 1) * port.beats], port)

@@ -21,6 +21,7 @@ from nibble.simulate.verilator import Design, Stream
 SLICE_SECONDS = 0.2
 """Of one call into the library: the progress is told, and Ctrl-C obeyed, between calls."""
 _STALL_UNIT = 1 << 32
+_FRACTION = 1 << 32
 _VIOLATIONS = {1: "TVALID fell before TREADY", 2: "TDATA changed before TREADY"}
 
 
@@ -28,7 +29,7 @@ class _Beats(ctypes.Structure):
     _fields_ = [
         ("data", ctypes.c_void_p),
         ("cycles", ctypes.c_void_p),
-        *((name, ctypes.c_uint64) for name in ("count", "done", "extra")),
+        *((name, ctypes.c_uint64) for name in ("count", "done", "pace", "extra")),
         *((name, ctypes.c_uint64) for name in ("violations", "violation", "violation_cycle")),
     ]
 
@@ -64,6 +65,8 @@ def run(
     *,
     stall: float = 0.0,
     seed: int = 0,
+    pace: Mapping[str, float] | None = None,
+    levels: Mapping[str, int] | None = None,
     idle_limit: int = 1_000_000,
     waveform: Path | None = None,
     track: Callable[[int, int], None] | None = None,
@@ -72,21 +75,27 @@ def run(
 
     `inputs` are uint8 of shape (n, bits // 8), little endian, `beats` the numbers of output beats to wait for, by
     port. In each cycle an input without a pending offer is not offered, and an output not ready, with the chance
-    `stall` (0 to 0.95); `seed` chooses these and what the registers without a reset hold. `waveform` is a VCD file to
-    write. `track` is told the output beats that came and those expected, several times a second.
+    `stall` (0 to 0.95); `seed` chooses these and what the registers without a reset hold. `pace` gives, by input port,
+    the cycles from one offer to the next, at least and on average, `levels` the values of the design's levels, 0 where
+    absent. `waveform` is a VCD file to write. `track` is told
+    the output beats that came and those expected, several times a second.
 
     Raises CheckFailedError, a NibbleError, when no beat moves for `idle_limit` cycles, when an output gives more beats
     than expected or breaks the rules of AXI4-Stream, and when the design stops the simulation; ValueError for
     arguments of another kind.
     """
     _check_arguments(design, inputs, beats, stall, idle_limit)
+    if not all(0 <= cycles < 1 << 31 for cycles in (pace or {}).values()):
+        raise ValueError("pace must be in 0..2^31 cycles")
     loaded = load(library)
     if waveform is not None and not loaded.nibble_traces():
         raise ValueError("a waveform needs a library built with waveform=True")
     ports = _Ports(design, inputs, beats)
+    for port in ports.inputs:
+        port.beats.pace = round((pace or {}).get(port.name, 0) * _FRACTION)
     settings = _Settings(round(stall * _STALL_UNIT), seed & (1 << 64) - 1, idle_limit)
     with nullcontext() if waveform is None else atomic_path(waveform) as vcd:
-        outcome, message, probes = _simulate(loaded, ports, settings, vcd, track or _ignore)
+        outcome, message, probes = _simulate(loaded, ports, settings, levels or {}, vcd, track or _ignore)
     ports.check(outcome, message, idle_limit)
     return ports.result(probes)
 
@@ -104,6 +113,8 @@ def load(path: Path) -> ctypes.CDLL:
     loaded.nibble_error.restype = ctypes.c_char_p
     loaded.nibble_probe.argtypes = [ctypes.c_void_p, ctypes.c_uint64, ctypes.c_char_p]
     loaded.nibble_probe.restype = None
+    loaded.nibble_level.argtypes = [ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64]
+    loaded.nibble_level.restype = None
     loaded.nibble_close.argtypes = [ctypes.c_void_p]
     loaded.nibble_close.restype = None
     return loaded
@@ -191,7 +202,12 @@ class _Ports:
 
 
 def _simulate(
-    library: ctypes.CDLL, ports: _Ports, settings: _Settings, vcd: Path | None, track: Callable[[int, int], None]
+    library: ctypes.CDLL,
+    ports: _Ports,
+    settings: _Settings,
+    levels: Mapping[str, int],
+    vcd: Path | None,
+    track: Callable[[int, int], None],
 ) -> tuple[_Outcome, str, dict[str, int]]:
     """Run to the end; return how that was, the design's message when it stopped, and the probes."""
     inputs, outputs = _array(ports.inputs), _array(ports.outputs)
@@ -199,6 +215,8 @@ def _simulate(
     if bench is None:
         raise NibbleError(f"{ports.design.top}: there is not enough memory for the simulated design")
     try:
+        for index, level in enumerate(ports.design.levels):
+            library.nibble_level(bench, index, levels.get(level.name, 0))
         expected, cycles, outcome = sum(beats.count for beats in outputs), 1000, _Outcome.RUNNING
         while outcome is _Outcome.RUNNING:
             start = time.perf_counter()

@@ -69,6 +69,8 @@ class Design:
     """Overrides of the parameters of `top`."""
     probes: tuple[Stream, ...] = ()
     """Plain output ports `<name>` of any width, read when the run ends."""
+    levels: tuple[Stream, ...] = ()
+    """Plain input ports `<name>` of up to 64 bits, which keep one value during a run."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,7 @@ def _key(design: Design, sources: Sequence[_Source], flags: Sequence[str], tools
     for source in sources:
         name = source.path.name if source.path.suffix in _HEADERS else source.path.suffix
         digest.update(f"{name} {len(source.content)}\n".encode() + source.content)
-    what = (design.top, design.inputs, design.outputs, design.defines, design.parameters, design.probes)
+    what = (design.top, design.inputs, design.outputs, design.defines, design.parameters, design.probes, design.levels)
     digest.update(repr((what, VERILATOR_FLAGS, UNIT_BYTES)).encode() + HARNESS.read_bytes())
     digest.update(_runtime_key(flags, tools).encode())
     return digest.hexdigest()[:24]
@@ -270,6 +272,7 @@ def _expected_ports(design: Design) -> Iterable[tuple[str, str, int]]:
             yield f"{stream.name}_TVALID", way, 1
             yield f"{stream.name}_TREADY", back, 1
     yield from ((probe.name, "OUT", probe.bits) for probe in design.probes)
+    yield from ((level.name, "IN", level.bits) for level in design.levels)
 
 
 def ports_header(design: Design, header: str) -> str:
@@ -278,9 +281,14 @@ def ports_header(design: Design, header: str) -> str:
     return _HEADER.format(
         inputs=_pins(design.inputs),
         outputs=_pins(design.outputs),
-        probes="".join(f"\n      {{&top.{probe.name}, {-(-probe.bits // 8)}}}," for probe in design.probes),
+        probes=_plain(design.probes),
+        levels=_plain(design.levels),
         clear="".join(f"\n  std::memset(&top.{name}, 0, sizeof top.{name});" for name in inputs),
     )
+
+
+def _plain(ports: Iterable[Stream]) -> str:
+    return "".join(f"\n      {{&top.{port.name}, {-(-port.bits // 8)}}}," for port in ports)
 
 
 def _pins(streams: Iterable[Stream]) -> str:
@@ -301,8 +309,8 @@ struct Pins {{
   size_t bytes;
   CData *valid, *ready;
 }};
-struct Probe {{
-  const void* data;
+struct Plain {{
+  void* data;
   size_t bytes;
 }};
 
@@ -312,8 +320,11 @@ inline std::vector<Pins> input_pins(Vtop& top) {{
 inline std::vector<Pins> output_pins(Vtop& top) {{
   return {{{outputs}}};
 }}
-inline std::vector<Probe> probes(Vtop& top) {{
+inline std::vector<Plain> probes(Vtop& top) {{
   return {{{probes}}};
+}}
+inline std::vector<Plain> levels(Vtop& top) {{
+  return {{{levels}}};
 }}
 inline void clear_inputs(Vtop& top) {{{clear}
 }}

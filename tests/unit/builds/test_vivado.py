@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -29,7 +30,7 @@ ABSENT = "Vivado 2022.2 or newer, which was not found"
 
 
 def steps() -> dict[str, Step]:
-    return {step.name: step for step in vivado_steps(TARGET, "generate", GOLDEN)}
+    return {step.name: step for step in vivado_steps(TARGET, "generate", "import")}
 
 
 def run(names: Sequence[str], folder: Path, done: Done) -> tuple[dict[str, Path], Outcome]:
@@ -127,8 +128,8 @@ def test_the_tcl_of_the_stitched_ip_names_our_rtl(generated: Path, tmp_path: Pat
     assert all(path.is_file() for path in added)
     mended = next(path for path in added if path.name == "mvu_vvu_axi.sv")
     assert "5 + $clog2(SIMD) + (SIMD == 1)" in mended.read_text()
-    assert {"pool_max.sv", "pool.v", "mvu.sv"} <= {path.name for path in added}
-    assert "create_bd_cell -type module -reference pool pool" in tcl
+    assert {"pool_max.sv", "pool_largest.v", "mvu.sv"} <= {path.name for path in added}
+    assert "create_bd_cell -type module -reference pool_largest pool_largest" in tcl
     assert "set_property CONFIG.FREQ_HZ 100000000 [get_bd_ports /ap_clk]" in tcl
 
 
@@ -165,7 +166,10 @@ def test_the_project_of_the_board_needs_finn_s_dependencies(
 
 def test_the_way_to_the_driver_package(generated: Path, tmp_path: Path, install: Install) -> None:
     calls = install()
-    folders, outcome = run(["hls_synth", "bitstream", "driver"], tmp_path, {"generate": generated})
+    (tmp_path / "golden").mkdir()
+    shutil.copy(GOLDEN, tmp_path / "golden" / "golden.onnx")
+    done = {"generate": generated, "import": tmp_path / "golden"}
+    folders, outcome = run(["hls_synth", "bitstream", "driver"], tmp_path, done)
     assert calls.read_text().count("-mode batch -source") == 4  # input DMA, network, output DMA, board
     assert (folders["bitstream"] / "finn-accel.bit").is_file()
     assert "Assuming 4D input is NCHW" in (folders["bitstream"] / "work" / "finn.log").read_text()

@@ -8,6 +8,7 @@ import numpy.typing as npt
 import pytest
 
 from nibble.errors import CheckFailedError, InputError, NibbleError
+from nibble.paths import HW
 from nibble.simulate import streams, verilator
 from nibble.simulate.verilator import Design, Stream, build
 
@@ -267,3 +268,41 @@ def test_an_error_of_the_compiler_in_one_line(monkeypatch: pytest.MonkeyPatch) -
         build(fifo)
     assert str(caught.value).startswith("Fifo: g++: unrecognized command-line option")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("pace", [1.0, 2.5, 7.0])
+def test_pace_spreads_the_offers_evenly(pace: float) -> None:
+    inputs = {"in": random_beats(200, 1)}
+    result = streams.run(build(fifo), fifo, inputs, {"out": 200}, pace={"in": pace})
+    np.testing.assert_array_equal(result.outputs["out"], inputs["in"])
+    gaps = np.diff(result.accepted["in"])
+    assert set(gaps) <= {int(pace), int(np.ceil(pace))}
+    assert abs(gaps.mean() - pace) < 0.02
+
+
+def test_pace_out_of_range_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"pace must be in 0\.\.2\^31 cycles"):
+        streams.run(build(fifo), fifo, {"in": random_beats(1, 1)}, {"out": 1}, pace={"in": -1.0})
+
+
+GAUGE = Design(
+    "FifoGauge",
+    (HW / "sim" / "fifo_gauge.sv",),
+    (Stream("in0_V", 8),),
+    (Stream("out0_V", 8),),
+    probes=(Stream("most", 32),),
+    levels=(Stream("limit", 32),),
+)
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.5, 0.9])
+@pytest.mark.parametrize("limit", [0, 1, 2, 5, 1000])
+def test_gauge_is_a_fifo_of_the_chosen_depth(limit: int, stall: float) -> None:
+    inputs = {"in0_V": random_beats(500, 1)}
+    result = streams.run(build(GAUGE), GAUGE, inputs, {"out0_V": 500}, stall=stall, levels={"limit": limit})
+    np.testing.assert_array_equal(result.outputs["out0_V"], inputs["in0_V"])
+    entered, left = result.accepted["in0_V"], result.arrivals["out0_V"]
+    assert (left > entered).all()
+    held = max(int((entered < cycle).sum() - (left < cycle).sum()) for cycle in range(int(left[-1]) + 1))
+    assert result.probes["most"] == held
+    assert limit == 0 or held <= limit

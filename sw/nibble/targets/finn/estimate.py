@@ -75,22 +75,27 @@ class Estimator:
             layer.set_nodeattr(key, value)
         return Measured(
             int(layer.get_exp_cycles()),
-            self._resources(layer),
+            _resources(layer, self.part, self.narrow[name]),
             tuple(int(layer.get_instream_width(port)) for port, _ in streams_read(self.model, node)),
             tuple(int(layer.get_outstream_width(port)) for port in range(len(node.output))),
         )
 
-    def _resources(self, layer: Any) -> Resources:
-        match layer.onnx_node.op_type:
-            case "Thresholding_rtl":
-                lut, bram18 = threshold_memory(layer)
-                return Resources(lut, bram18, 0, 0)
-            case "MVAU_rtl":
-                lut = _finn_r_luts(layer, self.part)
-                dsp = mvau_dsps(layer, self.part, self.narrow[layer.onnx_node.name])
-            case _:
-                lut, dsp = int(layer.lut_estimation(self.part)), int(layer.dsp_estimation(self.part))
-        return Resources(lut, int(layer.bram_estimation(self.part)), int(layer.uram_estimation(self.part)), dsp)
+
+def specialized_resources(model: ModelWrapper, node: NodeProto, part: str) -> Resources:
+    """Return the estimate for one specialized layer as it is, FIFOs and converters included."""
+    return _resources(getCustomOp(node), part, _is_narrow(model, node))
+
+
+def _resources(layer: Any, part: str, narrow: bool) -> Resources:
+    match layer.onnx_node.op_type:
+        case "Thresholding_rtl":
+            lut, bram18 = threshold_memory(layer)
+            return Resources(lut, bram18, 0, 0)
+        case "MVAU_rtl":
+            lut, dsp = _finn_r_luts(layer, part), mvau_dsps(layer, part, narrow)
+        case _:
+            lut, dsp = int(layer.lut_estimation(part)), int(layer.dsp_estimation(part))
+    return Resources(lut, int(layer.bram_estimation(part)), int(layer.uram_estimation(part)), dsp)
 
 
 def streams_read(model: ModelWrapper, node: NodeProto) -> Iterator[tuple[int, str]]:

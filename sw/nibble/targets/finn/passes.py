@@ -82,11 +82,12 @@ class WidthConverters:
 class Fifos:
     """Ensures a FIFO behind every layer and at each input; `depths` in beats by the FIFO's name (`fifo_name`).
 
-    FIFOs that `depths` does not name get `default`; none has less than 2.
+    FIFOs that `depths` does not name get `default`; none has less than 2. `ultra`: the FPGA has UltraRAM.
     """
 
     depths: Mapping[str, int] = field(default_factory=dict)
     default: int = SMALLEST_FIFO
+    ultra: bool = False
     name: str = "fifos"
 
     def apply(self, dataflow: Dataflow) -> Dataflow:
@@ -100,7 +101,11 @@ class Fifos:
             layer.set_nodeattr("outFIFODepths", depths)
             entering = [self._depth(f"{name}_fifo") for name in _entries(model, node)]
             layer.set_nodeattr("inFIFODepths", entering)
-        return _transformed(dataflow.with_model(model), InsertFIFO(create_shallow_fifos=True))
+        inserted = _transformed(dataflow.with_model(model), InsertFIFO(create_shallow_fifos=True))
+        for node in inserted.model.graph.node:
+            if node.op_type == "StreamingFIFO" and getCustomOp(node).get_ram_style() == "ultra" and not self.ultra:
+                getCustomOp(node).set_nodeattr("ram_style", "block")
+        return inserted
 
     def _depth(self, name: str) -> int:
         return max(self.depths.get(name, self.default), SMALLEST_FIFO)

@@ -10,6 +10,8 @@ import numpy as np
 from nibble.targets.finn.stream import Array
 
 TOP = "dataflow"
+LIMIT, MOST = "_limit", "_most"
+"""Endings of the ports of a gauged FIFO: its depth, and the most beats that it held."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,8 @@ class Rtl:
     files: dict[str, str]
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
-    probes: tuple[tuple[str, int], ...] = ()
-    """Plain outputs of the top with their bits: fill marks of FIFOs."""
+    gauged: tuple[str, ...] = ()
+    """FIFOs whose depth is an input of the top, and the most beats they held an output, of 32 bits."""
 
     @property
     def sources(self) -> list[str]:

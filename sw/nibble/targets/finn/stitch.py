@@ -13,10 +13,13 @@ from pathlib import Path
 
 from onnx import NodeProto
 
+from nibble.paths import HW
 from nibble.targets.finn.dataflow import Dataflow
 from nibble.targets.finn.passes import layer, rtl_only
-from nibble.targets.finn.rtl import TOP, Port, Rtl
+from nibble.targets.finn.rtl import LIMIT, MOST, TOP, Port, Rtl
 
+FIFO = "StreamingFIFO_rtl"
+GAUGE = HW / "sim" / "fifo_gauge.sv"
 INPUT = re.compile(r"^\s*(?:\(\*.*\*\)\s*)?input\b.*?(\w+)\s*,?\s*(?://.*)?$", re.MULTILINE)
 """Name of an input port in the header of a generated Verilog module, one port a line."""
 
@@ -24,23 +27,27 @@ INPUT = re.compile(r"^\s*(?:\(\*.*\*\)\s*)?input\b.*?(\w+)\s*,?\s*(?://.*)?$", r
 def stitch(dataflow: Dataflow, where: str, *, gauge: bool = False) -> Rtl:
     """Return the design of a dataflow after `passes.Generate`; raises UnsupportedError when a layer has no RTL.
 
-    With `gauge`, FIFOs are unbounded and the top shows the most beats that each ever held as `<fifo>_most`.
+    With `gauge`, the depth of each FIFO is an input of the top, `<fifo>_limit` (0: unbounded), and the most beats that
+    it ever held an output, `<fifo>_most`.
     """
     rtl_only(dataflow, where)
     top = _Top(dataflow, gauge)
-    files = dict(_files(dataflow))
+    files = dict(_files(dataflow, gauge))
     files[f"{TOP}.sv"] = top.text()
     ordered = sorted(files, key=_order)
-    return Rtl({name: files[name] for name in ordered}, top.inputs, top.outputs, top.probes)
+    return Rtl({name: files[name] for name in ordered}, top.inputs, top.outputs, tuple(top.gauged))
 
 
 def _order(name: str) -> tuple[bool, bool, str]:
     return name.endswith(".dat"), not name.endswith("_pkg.sv"), name
 
 
-def _files(dataflow: Dataflow) -> Iterator[tuple[str, str]]:
+def _files(dataflow: Dataflow, gauge: bool) -> Iterator[tuple[str, str]]:
     """Yield every file of every layer; what several layers share comes once."""
     for node in dataflow.model.graph.node:
+        if gauge and node.op_type == FIFO:
+            yield GAUGE.name, GAUGE.read_text()
+            continue
         op = layer(node)
         folder = _code(node)
         for path in map(Path, [*op.get_rtl_file_list(abspath=True), *_memory_streamer(node)]):
@@ -74,7 +81,7 @@ class _Top:
         self.inputs = tuple(self._border(f"in{i}_V", s.name) for i, s in enumerate(dataflow.inputs))
         self.outputs = tuple(self._border(f"out{i}_V", s.name) for i, s in enumerate(dataflow.outputs))
         self.nets = {port.stream: port.name for port in (*self.inputs, *self.outputs)}
-        self.probes = tuple((f"{n.name}_most", 32) for n in self.nodes if gauge and n.op_type == "StreamingFIFO_rtl")
+        self.gauged = [node.name for node in self.nodes if gauge and node.op_type == FIFO]
 
     def _border(self, name: str, stream: str) -> Port:
         producer, consumer = self.model.find_producer(stream), self.model.find_consumer(stream)
@@ -107,7 +114,9 @@ class _Top:
                 f"output {port.name}_TVALID",
                 f"input {port.name}_TREADY",
             ]
-        ports += [f"output [{bits - 1}:0] {name}" for name, bits in self.probes]
+        ports += [
+            f"{way} [31:0] {name}{end}" for name in self.gauged for way, end in (("input", LIMIT), ("output", MOST))
+        ]
         body = [line for node in self.nodes for line in self._instance(node)]
         return f"module {TOP} (\n  " + ",\n  ".join(ports) + "\n);\n" + "\n".join(body) + "\nendmodule\n"
 
@@ -124,8 +133,10 @@ class _Top:
         for port, name in [*wires, *written]:
             net = self._net(name)
             pins += [f".{port}_{signal}({net}_{signal})" for signal in ("TDATA", "TVALID", "TREADY")]
-        if f"{node.name}_most" in dict(self.probes):
-            pins.append(f".maxcount({node.name}_most)")
+        if node.name in self.gauged:
+            pins += [f".limit({node.name}{LIMIT})", f".most({node.name}{MOST})"]
+            yield f"FifoGauge #(.Bits({op.get_outstream_width_padded(0)})) {node.name}_i ({', '.join(pins)});"
+            return
         if node.op_type.startswith(("MVAU", "VVAU")):
             yield from self._weights(node, pins)
         yield _instance(op.get_nodeattr("gen_top_module"), f"{node.name}_i", pins, _wrapper(node))
