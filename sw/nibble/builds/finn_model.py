@@ -56,8 +56,9 @@ def _compare(path: Path, graph: IntegerGraph, feed: Feeds, floats: Mapping[str, 
 def _qonnx(model: onnx.ModelProto, feed: Feeds) -> dict[str, Array]:
     from qonnx.core.modelwrapper import ModelWrapper
     from qonnx.core.onnx_exec import execute_onnx
+    from qonnx.transformation.infer_shapes import InferShapes
 
-    return dict(execute_onnx(ModelWrapper(model), dict(feed)))
+    return dict(execute_onnx(ModelWrapper(model).transform(InferShapes()), dict(feed)))
 
 
 def _integers(graph: IntegerGraph, floats: Mapping[str, Array]) -> dict[str, Array]:

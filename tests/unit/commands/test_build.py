@@ -14,7 +14,7 @@ from nibble.builds import finn
 from nibble.builds.pipeline import Step
 from nibble.builds.vivado import Target, vivado_steps
 from nibble.errors import CheckFailedError
-from nibble.paths import BUILD_CONFIGS, EMBEDDED_MODELS
+from nibble.paths import BUILD_CONFIGS
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -28,7 +28,7 @@ def two_steps(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def steps(build: finn.Build) -> list[Step]:
         first = made(build)[0]
-        later = vivado_steps(Target("Pynq-Z2", "xc7z020clg400-1", 100), first.name, EMBEDDED_MODELS / "none.onnx")
+        later = vivado_steps(Target("Pynq-Z2", "xc7z020clg400-1", 100), first.name, first.name)
         return [first, later[1]]
 
     monkeypatch.setattr(finn, "finn_steps", steps)
@@ -45,13 +45,13 @@ def test_a_build_stops_where_vivado_is_needed_and_says_how_to_go_on(tmp_path: Pa
         "nibble: step stitched_ip needs Vivado 2022.2 or newer, which was not found: "
         f"docker/run.sh <Vivado folder> nibble build {CONFIG} -o {out}\n"
     )
-    assert [line.split()[:2] for line in printed.splitlines()[2:]] == [["lower", "done"], ["stitched_ip", "needs"]]
+    assert [line.split()[:2] for line in printed.splitlines()[2:]] == [["import", "done"], ["stitched_ip", "needs"]]
     found = json.loads(summary.read_text())
     assert [(step["name"], step["status"], step["bit_exact"]) for step in found["steps"]] == [
-        ("lower", "done", None),
+        ("import", "done", True),
         ("stitched_ip", "needs", None),
     ]
-    assert {each["path"] for each in found["artifacts"]} == {"01-lower/dataflow.onnx", "01-lower/streams.json"}
+    assert {each["path"] for each in found["artifacts"]} == {"01-import/golden.onnx"}
     assert all(each["sha256"] == files.sha256(out / each["path"]) for each in found["artifacts"])
     code, _, _ = nibble("build", CONFIG, "-o", out, "--json", summary)
     assert (code, json.loads(summary.read_text())["steps"][0]["status"]) == (1, "skipped")
@@ -61,7 +61,7 @@ def test_the_folder_is_named_after_the_configuration(
     tmp_path: Path, nibble: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    code, printed, _ = nibble("build", CONFIG, "--until", "lower")
+    code, printed, _ = nibble("build", CONFIG, "--until", "import")
     assert code == 0
     assert printed.startswith("out/lpyolo-4w4a-pynq-z2")
     assert (tmp_path / "out" / "lpyolo-4w4a-pynq-z2" / "manifest.json").is_file()
@@ -71,12 +71,12 @@ def test_a_check_that_fails_is_told_in_every_form(tmp_path: Path, nibble: Run, m
     def fails(*_: object) -> None:
         raise CheckFailedError("tensor conv7 differs from onnxruntime in 3 of 9 elements")
 
-    monkeypatch.setattr(finn, "lower", fails)
+    monkeypatch.setattr(finn.finn_model, "compare", fails)
     summary = tmp_path / "s.json"
     code, printed, said = nibble("build", CONFIG, "-o", tmp_path / "out", "--json", summary)
-    line = "nibble: step lower: tensor conv7 differs from onnxruntime in 3 of 9 elements\n"
+    line = "nibble: step import: tensor conv7 differs from onnxruntime in 3 of 9 elements\n"
     assert (code, said) == (1, line)
-    assert printed.splitlines()[-1].split()[:2] == ["lower", "failed"]
+    assert printed.splitlines()[-1].split()[:2] == ["import", "failed"]
     (step,) = json.loads(summary.read_text())["steps"]
     assert (step["status"], step["bit_exact"]) == ("failed", False)
 
@@ -85,7 +85,7 @@ def test_a_check_that_fails_is_told_in_every_form(tmp_path: Path, nibble: Run, m
     ("arguments", "line"),
     [
         (["none.yaml"], "none.yaml: found No such file or directory, expected a build configuration"),
-        ([CONFIG, "-o", "out", "--until", "x"], "--until: found 'x', expected one of lower, stitched_ip"),
+        ([CONFIG, "-o", "out", "--until", "x"], "--until: found 'x', expected one of import, stitched_ip"),
         ([CONFIG, "-o", "file"], "file/manifest.json: found Not a directory, expected a folder to write to"),
         ([CONFIG, "--json", CONFIG], f"{CONFIG}: found an input, expected another name for the output"),
     ],
