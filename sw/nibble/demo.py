@@ -28,7 +28,7 @@ from nibble.yolo.draw import draw, save_jpeg
 from nibble.yolo.letterbox import read_picture
 from nibble.yolo.postprocess import Thresholds
 
-MODEL = EMBEDDED_MODELS / "lpyolo-faces-int8.onnx"
+MODEL = EMBEDDED_MODELS / "lpyolo-faces-4w4a.onnx"
 FACTS = MODEL.with_suffix(".json")
 BOARD = "pynq-z2"
 THRESHOLDS = Thresholds(0.5, 0.45)

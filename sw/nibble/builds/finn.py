@@ -11,7 +11,7 @@ from typing import Any
 from nibble import __version__
 from nibble.builds import finn_model
 from nibble.builds.dataflow_file import load_dataflow, save_dataflow
-from nibble.builds.manifest import SCRATCH
+from nibble.builds.manifest import SCRATCH, TABLE
 from nibble.builds.pipeline import Done, Outcome, Step
 from nibble.builds.recipe import Build
 from nibble.builds.vivado import target_of, vivado_steps
@@ -28,7 +28,18 @@ from nibble.simulate.fifos import fifo_depths
 from nibble.simulate.network import check
 from nibble.targets.finn.budget import Budget
 from nibble.targets.finn.dataflow import Dataflow
-from nibble.targets.finn.folding import Folding, apply_folding, estimate, fold, load_folding, save_folding, total
+from nibble.targets.finn.folding import (
+    COLUMNS,
+    Folding,
+    apply_folding,
+    estimate,
+    fastest,
+    fold,
+    load_folding,
+    save_folding,
+    table,
+    total,
+)
 from nibble.targets.finn.library import open_finn
 from nibble.targets.finn.lower import lower
 from nibble.targets.finn.network import load_network, save_network
@@ -166,12 +177,14 @@ class _Fold(_FinnStep):
             load_folding(self.build.folding) if self.build.folding else fold(dataflow, budget, self.build.settings.fps)
         )
         found = estimate(dataflow, chosen, budget)
-        dataflow, compared = self.passes(dataflow, [_ApplyFolding(chosen)], done)
+        folded, compared = self.passes(dataflow, [_ApplyFolding(chosen)], done)
         save_folding(chosen, folder / FOLDING)
-        save_dataflow(dataflow, folder)
+        save_dataflow(folded, folder)
+        title = f"{budget.board} at {budget.clock_mhz:g} MHz"
+        write_json(folder / TABLE, {"title": title, "columns": COLUMNS, "rows": table(chosen, found, budget)})
         slowest = max(found, key=lambda item: item.cycles)
         facts = {"fps": round(budget.fps(slowest.cycles), 1), "slowest": slowest.name, **vars(total(found))}
-        return Outcome(True, {**facts, **compared})
+        return Outcome(True, {**facts, "most_fps": round(fastest(dataflow, budget)[0], 1), **compared})
 
 
 @dataclass(frozen=True)

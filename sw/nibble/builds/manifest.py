@@ -12,6 +12,8 @@ from nibble.errors import InputError
 from nibble.files import read_bytes, sha256, write_json
 
 NAME = "manifest.json"
+TABLE = "table.json"
+"""What a step has to show: title, columns and rows; printed when a build ends with that step."""
 SCRATCH = "work"
 """Folder in a step's folder for what tools leave behind: not listed, and free to change."""
 MOST_BYTES = 1 << 28

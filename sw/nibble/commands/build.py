@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -34,6 +35,7 @@ def build(
 
     Example: nibble build build_configs/builds/lpyolo-4w4a-pynq-z2.yaml
     """
+    from nibble.builds.manifest import TABLE
     from nibble.builds.pipeline import StoppedError, run_steps
     from nibble.builds.recipe import load_build
     from nibble.files import check_outputs, write_json
@@ -47,6 +49,10 @@ def build(
 
     results = list(run_steps(finn_steps(chosen), folder, until=until, force=force, working=_working))
     print_table(str(folder), ("step", "", "seconds", "bit-exact", ""), map(_row, results))
+    for artifact in results[-1].artifacts:
+        if Path(artifact.path).name == TABLE:
+            shown = json.loads((folder / artifact.path).read_text(encoding="utf-8"))
+            print_table(shown["title"], shown["columns"], shown["rows"])
     if json_file:
         write_json(json_file, _summary(results))
     last = results[-1]

@@ -189,11 +189,15 @@ class Layers:
         )
 
     def threshold(self, x: Pixels, steps: Steps, name: str) -> Pixels:
-        """Thresholding: `steps.base` + the number of thresholds at most x, per channel."""
+        """Thresholding: `steps.base` + the number of thresholds at most x, per channel.
+
+        A threshold that is never reached is added where FINN needs one: to have any, and for results from -1 to 0,
+        which its RTL gives 1 bit and its INT2 2.
+        """
         low, high = (np.full(x.channels, end, np.int64) for end in x.span)
         thresholds = np.broadcast_to(steps.clipped(low, high).thresholds, (x.channels, steps.thresholds.shape[1]))
-        if thresholds.shape[1] == 0:
-            thresholds = high.reshape(-1, 1) + 1
+        if thresholds.shape[1] == 0 or (thresholds.shape[1], steps.base) == (1, -1):
+            thresholds = np.column_stack([thresholds, high + 1])
         count = thresholds.shape[1]
         out = Pixels(name, x.height, x.width, x.channels, (steps.base, steps.base + count))
         ends = (min(int(thresholds.min()), x.span[0]), int(thresholds.max()))

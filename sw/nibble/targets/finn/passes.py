@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import copy
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -147,9 +148,26 @@ class Generate:
         folder.mkdir(parents=True)
         layer = getCustomOp(node)
         layer.set_nodeattr("code_gen_dir_ipgen", str(folder.resolve()))
-        layer.code_generation_ipgen(model, self.part, 1000 / self.clock_mhz)
+        with _threshold_stages(layer):
+            layer.code_generation_ipgen(model, self.part, 1000 / self.clock_mhz)
         for file in folder.glob("*.v"):
             file.write_text(file.read_text().replace(f'"{folder.resolve()}/', '"./'))
+
+
+@contextmanager
+def _threshold_stages(layer: Any) -> Iterator[None]:
+    """Make FINN write the memories that its thresholding.sv reads, while this is open.
+
+    The hardware searches in as many stages as the number of steps has bits, FINN 1.6.1 writes one memory for each bit
+    of the output's type. Those differ where results do not start at 0 or at the type's lowest value.
+    """
+    if layer.onnx_node.op_type != "Thresholding_rtl":
+        yield
+        return
+    kind = layer.get_nodeattr("outputDataType")
+    layer.set_nodeattr("outputDataType", f"UINT{layer.get_nodeattr('numSteps').bit_length()}")
+    yield
+    layer.set_nodeattr("outputDataType", kind)
 
 
 def fifo_name(node: NodeProto, port: int) -> str:
