@@ -7,13 +7,16 @@ PYTEST_ARGS ?=
 SOURCES := sw tests benchmarks hw/isa
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format isa clean
+.PHONY: help demo finn test test-slow lint format isa clean
 
 help:  ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.base  ## Run the main job on the embedded model: verify, compile, simulate, draw
 	$(BIN)/nibble demo -o out/demo
+
+finn: $(VENV)/.dev  ## Build the 4-bit face detector as a FINN accelerator, up to RTL simulated bit for bit
+	$(BIN)/nibble build build_configs/builds/lpyolo-4w4a-pynq-z2.yaml --until rtlsim -o out/lpyolo-4w4a-pynq-z2
 
 test: $(VENV)/.dev  ## Run the tests
 	$(BIN)/pytest -n $(JOBS) $(PYTEST_ARGS)

@@ -113,7 +113,11 @@ def check(
     stall: float = 0.0,
     track: Callable[[int, int], None] | None = None,
 ) -> NetworkCheck:
-    """Run frames back to back and compare all that leaves the accelerator, and every output, with onnxruntime."""
+    """Run frames back to back and compare all that leaves the accelerator, and every output, with onnxruntime.
+
+    One frame alone is run twice: the time between two of them is the period of a frame.
+    """
+    feeds = feeds if len(feeds) > 1 else [*feeds, *feeds]
     execution = NetworkExecution(network, where)
     started = time.perf_counter()
     found, run = execution.run(feeds, stall=stall, track=track)
