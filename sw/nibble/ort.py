@@ -9,7 +9,9 @@ Float operators between DequantizeLinear and QuantizeLinear are computed as writ
 from __future__ import annotations
 
 import platform
+from collections import Counter
 from collections.abc import Iterable, Mapping
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -44,9 +46,36 @@ def session(model: onnx.ModelProto | bytes, threads: int = 1, optimize: bool = T
     options.add_session_config_entry("session.disable_quant_qdq", "1")
     if not has_int8_activations(parsed):
         options.add_session_config_entry("session.x64quantprecision", "1")
+        content = _unshared(parsed) or content
     if not optimize:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"], enable_fallback=False)
+
+
+def _unshared(model: onnx.ModelProto) -> bytes | None:
+    """Return `model` with INT8 constants of its own for each node; None where no two share any.
+
+    With session.x64quantprecision, onnxruntime 1.25 rewrites those of QLinearConv, QGemm and MatMulInteger once for
+    each reader but under one name: it loads no model where two of these share weights or their zero point.
+    """
+    constants = {tensor.name: tensor for tensor in model.graph.initializer if tensor.data_type == onnx.TensorProto.INT8}
+    readers = Counter(name for node in model.graph.node for name in constants.keys() & set(node.input))
+    if max(readers.values(), default=0) < 2:
+        return None
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    taken = {*constants, *(name for node in model.graph.node for name in (*node.input, *node.output))}
+    for node in copy.graph.node:
+        for name in sorted(constants.keys() & set(node.input)):
+            readers[name] -= 1
+            if readers[name]:
+                own = next(free for index in count() if (free := f"{name}_{index}") not in taken)
+                taken.add(own)
+                node.input[:] = [own if given == name else given for given in node.input]
+                copy.graph.initializer.add().CopyFrom(constants[name])
+                copy.graph.initializer[-1].name = own
+    content: bytes = copy.SerializeToString()
+    return content
 
 
 def with_outputs(model: onnx.ModelProto, names: Iterable[str]) -> onnx.ModelProto:

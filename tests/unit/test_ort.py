@@ -53,6 +53,17 @@ def unsigned_conv():
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
 
 
+def test_two_convolutions_may_share_int8_weights(unsigned_conv):
+    (node,) = unsigned_conv.graph.node
+    unsigned_conv.graph.node.add().CopyFrom(node)
+    unsigned_conv.graph.node[1].input[0], unsigned_conv.graph.node[1].output[0] = "y", "z"
+    unsigned_conv.graph.output[0].name = "z"
+    before = unsigned_conv.SerializeToString()
+    codes = np.arange(4, dtype=np.uint8).reshape(1, 1, 2, 2)
+    np.testing.assert_array_equal(ort.run(ort.session(unsigned_conv), {"x": codes})["z"], codes)
+    assert unsigned_conv.SerializeToString() == before
+
+
 @pytest.mark.parametrize(("dtype", "precision"), [(np.int8, None), (np.uint8, "1")])
 def test_precise_products_are_asked_for_where_the_model_can_load_so(monkeypatch, dtype, precision):
     opened = []
