@@ -9,7 +9,7 @@ import onnx
 from onnx.inliner import inline_local_functions
 
 from nibble.errors import InputError, UnsupportedError
-from nibble.importers import heads, qonnx, recognise
+from nibble.importers import heads, qonnx, qonnx_checks, recognise
 from nibble.importers.graph_tools import (
     free_initializers,
     keep_used_domains,
@@ -96,10 +96,10 @@ def _integer_or_simple(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
 
 def _from_qonnx(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
     """Rewrite what `qonnx.to_qdq` wrote, and record how many biases were rounded."""
-    qonnx.check_operators(model, path)
+    qonnx_checks.check_operators(model, path)
     result = to_qoperator(model)
-    qonnx.check_integers(result, path)
-    count = str(qonnx.rounded_biases(model, result, path))
+    qonnx_checks.check_integers(result, path)
+    count = str(qonnx_checks.rounded_biases(model, result, path))
     result.metadata_props.append(onnx.StringStringEntryProto(key=ROUNDED_BIASES, value=count))
     return result
 

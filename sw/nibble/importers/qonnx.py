@@ -6,6 +6,7 @@
 * A float bias becomes rint(bias / (input scale * weight scale)) in int32 where the convolution is requantized: the
   one place where the integers differ from the QONNX, by half a step of the accumulator at most. `rounded_biases`
   counts them. The bias of a head stays float.
+* BatchNormalization and constants by channel behind a convolution are folded into it (nibble.importers.qonnx_fold).
 * Constants that scale and shift the picture before its Quant are folded into the picture's scale and zero point.
 * LeakyRelu between a convolution and a signed Quant: the convolution is requantized twice, once for each slope, and
   the results are added, since one of them is zero. Rounding happens once, as in the QONNX.
@@ -19,7 +20,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper, version_converter
 
@@ -34,7 +34,8 @@ from nibble.importers.graph_tools import (
     producers,
     prune,
 )
-from nibble.importers.qdq import BINARY, FLOAT_COMPUTE, MOVES, UNARY
+from nibble.importers.qdq import MOVES
+from nibble.importers.qonnx_fold import LARGEST_BIAS, Affine, fold, read_affine
 from nibble.importers.qonnx_quant import (
     DOMAINS,
     Floats,
@@ -50,13 +51,10 @@ from nibble.onnx_io import Where
 
 OPSET, IR_VERSION = 21, 10
 """The first with INT4."""
-LAST_CODE = 255
-LARGEST_BIAS = 2.0**23
+LAST_CODE, LARGEST_INT4 = 255, 7
 AFFINE = ("Add", "Sub", "Mul", "Div")
-INTEGER = {"Conv", "Relu", "Clip", "Concat", "QuantizeLinear", "DequantizeLinear", *MOVES, *UNARY, *BINARY}
-"""Operators that may follow a Quant; what they need besides is for the rules of nibble.importers.qdq to say."""
-TAIL = ("Cast", "Mul", "Add")
-"""What scales a head's accumulators."""
+STEPS = ("Relu", "LeakyRelu", "Clip")
+"""What may stand between a convolution and its Quant."""
 
 Quants = dict[str, Quant]
 """By name of the node."""
@@ -91,8 +89,7 @@ def to_qdq(model: onnx.ModelProto, quants: Quants, where: Where) -> onnx.ModelPr
     model = _upgraded(model, where)
     lift_constants(model.graph)
     expander = _Expander(model.graph, quants, where)
-    for node in model.graph.node:
-        expander.node(node)
+    expander.all()
     del model.graph.node[:], model.graph.value_info[:]
     model.graph.node.extend(expander.nodes)
     prune(model.graph)
@@ -122,20 +119,28 @@ class _Expander:
         self.graph, self.quants, self.where = graph, quants, where
         self.constants = {tensor.name: tensor for tensor in graph.initializer}
         self.makers, self.readers = producers(graph), consumers(graph)
+        self.outputs = {output.name for output in graph.output}
         self.taken = {*self.constants, *self.makers, *(value.name for value in graph.input)}
         self.grids: dict[str, Grid] = {}
         self.weights: dict[str, tuple[Array, Floats]] = {}
+        self.written: set[str] = set()
+        self.done: set[str] = set()
         self.nodes: list[onnx.NodeProto] = []
 
-    def node(self, node: onnx.NodeProto) -> None:
-        """Write `node`, or what stands for it."""
-        quant = self.quants.get(node.name)
-        if quant is None:
-            self._plain(node)
-        elif node.input[0] in self.constants:
-            self._constant(node, quant)
-        else:
-            self._activation(node, activation_grid(quant, self.where))
+    def all(self) -> None:
+        """Read the quantized constants, then write every other node, or what stands for it."""
+        for node in self.graph.node:
+            if node.name in self.quants and node.input[0] in self.constants:
+                self._constant(node, self.quants[node.name])
+                self.done.add(node.output[0])
+        for node in self.graph.node:
+            quant = self.quants.get(node.name)
+            if node.output[0] in self.done:
+                continue
+            if quant is None:
+                self._plain(node)
+            else:
+                self._activation(node, activation_grid(quant, self.where))
 
     # Constants ---------------------------------------------------------------------------------------------------
 
@@ -150,15 +155,60 @@ class _Expander:
         self.weights[output] = weight_codes(quant, value, self.where)
 
     def _convolve(self, node: onnx.NodeProto) -> None:
-        """Write a convolution, and its weights where none before has them."""
-        output = node.input[1]
+        """Write a convolution, what scales and shifts its channels folded, and its weights, unless written before."""
+        output, grid = node.input[1], self.grids.get(node.input[0])
         if output in self.weights:
-            codes, scale = self.weights.pop(output)
-            maker = self.makers[output]
-            scale = self._scale_of_zeros(node, codes, scale)
-            inputs = [self._weights(output, codes, self.quants[maker.name]), self._add(f"{output}_scale", scale)]
-            self._emit("DequantizeLinear", maker.name, inputs, output, axis=0)
+            codes, scale = self.weights[output]
+            affine = self._affine_behind(node, codes.shape) if grid and self._has_plain_bias(node, codes) else None
+            if grid and affine:
+                codes, scale = self._fold(node, codes, scale, affine, grid)
+            if affine or output not in self.written:
+                node.input[1] = self._free(output) if output in self.written else output
+                self._write_weights(node, codes, self._scale_of_zeros(node, codes, scale), self.makers[output])
         self.nodes.append(node)
+
+    def _write_weights(self, node: onnx.NodeProto, codes: Array, scale: Floats, maker: onnx.NodeProto) -> None:
+        output = node.input[1]
+        self.written.add(output)
+        inputs = [self._codes_of(output, codes, self.quants[maker.name]), self._add(f"{output}_scale", scale)]
+        self._emit("DequantizeLinear", maker.name, inputs, output, axis=0)
+
+    def _affine_behind(self, node: onnx.NodeProto, shape: tuple[int, ...]) -> Affine | None:
+        """Take what scales and shifts the result of `node`, up to a Quant or the last BatchNormalization, as one.
+
+        Other constants, where no Quant follows, are a decoder's.
+        """
+        found: Affine | None = None
+        kept: Affine | None = None
+        passed, tensor = [], node.output[0]
+        while tensor not in self.outputs and len(self.readers[tensor]) == 1:
+            (reader,) = self.readers[tensor]
+            step = read_affine(reader, tensor, shape, self.constants, self.where)
+            if step is None:
+                break
+            found = step if found is None else step.after(found)
+            tensor = reader.output[0]
+            passed.append(tensor)
+            if reader.op_type == "BatchNormalization" or self._is_quantized(tensor, *STEPS):
+                kept, node.output[0], self.makers[tensor] = found, tensor, node
+                self.done.update(passed)
+        return kept
+
+    def _fold(self, node: onnx.NodeProto, codes: Array, scale: Floats, affine: Affine,
+              grid: Grid) -> tuple[Array, Floats]:  # fmt: skip
+        """Return codes and scales with `affine` in them, and write the bias with it in."""
+        bias = np.zeros(len(codes))
+        if len(node.input) > 2 and node.input[2]:
+            bias = bias + numbers(self.constants[node.input[2]], f"Conv {node.name!r} whose bias", self.where)
+        codes, scale, folded = fold(codes, scale, bias, affine, grid, self.where)
+        node.input[2:] = [self._add(f"{node.name}_bias_folded", folded)]
+        self.constants[node.input[2]] = self.graph.initializer[-1]
+        return codes, scale
+
+    def _has_plain_bias(self, node: onnx.NodeProto, codes: Array) -> bool:
+        """Tell whether the bias is absent, or a constant with a number for each channel."""
+        name = node.input[2] if len(node.input) > 2 else ""
+        return not name or (name in self.constants and tuple(self.constants[name].dims) == codes.shape[:1])
 
     def _scale_of_zeros(self, node: onnx.NodeProto, codes: Array, scale: Floats) -> Floats:
         """Enlarge the scale of channels without any weight, if their bias needs more than int32 in its steps."""
@@ -172,8 +222,8 @@ class _Expander:
         wanted = (bias / (LARGEST_BIAS * float(grid.scale))).astype(np.float32)
         return np.where((bias >= 2.0**31 * step) & ~codes.reshape(len(codes), -1).any(axis=1), wanted, scale)
 
-    def _weights(self, output: str, codes: Array, quant: Quant) -> str:
-        if quant.bits > 4:
+    def _codes_of(self, output: str, codes: Array, quant: Quant) -> str:
+        if quant.bits > 4 or codes.max(initial=0) > LARGEST_INT4:
             return self._add(f"{output}_codes", codes)
         name = self._free(f"{output}_int4")
         self.graph.initializer.append(helper.make_tensor(name, TensorProto.INT4, codes.shape, codes.ravel().tolist()))
@@ -261,7 +311,13 @@ class _Expander:
         result = None
         if node.op_type in MOVES and node.input[0] in self.grids:
             self.grids.update(dict.fromkeys(node.output, self.grids[node.input[0]]))
-        elif node.op_type in ("Concat", "Add") and len(grids) == len(node.input) and not self._is_quantized(node):
+        elif node.op_type == "Relu" and grids:
+            self.grids[node.output[0]] = replace(grids[0], low=max(grids[0].low, grids[0].zero))
+        elif (
+            node.op_type in ("Concat", "Add")
+            and len(grids) == len(node.input)
+            and not self._is_quantized(node.output[0], "Relu")
+        ):
             result = _common(node.op_type, grids)
         if node.op_type == "Conv":
             self._convolve(node)
@@ -276,10 +332,10 @@ class _Expander:
         self.nodes.append(made)
         self._codes(f"{node.name}_codes", total, output, result, result)
 
-    def _is_quantized(self, node: onnx.NodeProto) -> bool:
-        """Tell whether Quant nodes alone read the result, perhaps behind a Relu."""
-        readers = self.readers[node.output[0]]
-        if len(readers) == 1 and readers[0].op_type == "Relu":
+    def _is_quantized(self, tensor: str, *between: str) -> bool:
+        """Tell whether Quant nodes alone read `tensor`, perhaps behind one of the operators `between`."""
+        readers = self.readers[tensor]
+        if len(readers) == 1 and readers[0].op_type in between:
             readers = self.readers[readers[0].output[0]]
         return bool(readers) and all(reader.name in self.quants for reader in readers)
 
@@ -308,69 +364,3 @@ def _common(op: str, grids: list[Grid]) -> Grid | None:
     low, high = (sum(lows), sum(highs)) if op == "Add" else (min(lows), max(highs))
     zero = max(0, -low, *(grid.zero for grid in grids if op == "Concat"))
     return Grid(grids[0].scale, zero, low + zero, high + zero) if high + zero <= LAST_CODE else None
-
-
-def check_operators(model: onnx.ModelProto, where: Where) -> None:
-    """Raise UnsupportedError for an operator behind a Quant, in the QDQ form, that has no rule."""
-    floats: set[str] = set()
-    constants = {tensor.name for tensor in model.graph.initializer}
-    for node in model.graph.node:
-        if node.op_type == "DequantizeLinear" and node.input[0] not in constants:
-            floats.update(node.output)
-        elif floats.intersection(node.input):
-            if node.op_type not in INTEGER:
-                raise UnsupportedError(where, f"{node.op_type} {node.name!r} in QONNX")
-            floats.update(node.output)
-
-
-def check_integers(model: onnx.ModelProto, where: Where) -> None:
-    """Raise UnsupportedError for what stayed float in the QOperator form, heads and preparation of the picture aside.
-
-    A golden that computes in floats halfway would not be what integer hardware computes.
-    """
-    ends = {output.name for output in model.graph.output}
-    for node in reversed(model.graph.node):
-        if node.op_type in TAIL and ends.intersection(node.output):
-            ends.update(node.input)
-    floats = ends.union(*(node.output for node in model.graph.node if node.op_type == "DequantizeLinear"))
-    for node in model.graph.node:
-        if node.op_type in FLOAT_COMPUTE:
-            raise UnsupportedError(where, f"{node.op_type} {node.name!r} without Quant for both data and weights")
-        if node.op_type == "ConvInteger" and node.output[0] not in ends:
-            name = node.name.removesuffix("_quant")
-            raise UnsupportedError(where, f"Conv {name!r} that is neither quantized nor a head")
-        if floats.intersection(node.input) and not ends.intersection(node.output):
-            raise UnsupportedError(where, f"{node.op_type} {node.name!r}, {_reason(node)},")
-
-
-def _reason(node: onnx.NodeProto) -> str:
-    if node.op_type in ("Add", "Concat"):
-        return "neither of codes on one scale nor followed by Quant alone"
-    return "which has no integer form here"
-
-
-def rounded_biases(qdq: onnx.ModelProto, integer: onnx.ModelProto, where: Where) -> int:
-    """Count the float biases in `qdq` that `integer` holds rounded to another value.
-
-    Raises UnsupportedError for one beyond int32.
-    """
-    before, after = (_values(model) for model in (qdq, integer))
-    floats = {f"{node.name}_quant": node.input[2] for node in qdq.graph.node if _has_bias(node)}
-    count = 0
-    for node in integer.graph.node:
-        if node.op_type == "QLinearConv" and node.name in floats:
-            step = (after[node.input[1]] * after[node.input[4]]).astype(np.float64)
-            codes, bias = after[node.input[8]], before[floats[node.name]]
-            if (np.abs(bias) >= 2.0**31 * step).any():
-                name = node.name.removesuffix("_quant")
-                raise UnsupportedError(where, f"Conv {name!r} with a bias beyond int32 in steps of its accumulator")
-            count += int(((codes * step).astype(np.float32) != bias).sum())
-    return count
-
-
-def _has_bias(node: onnx.NodeProto) -> bool:
-    return node.op_type == "Conv" and len(node.input) > 2 and bool(node.input[2])
-
-
-def _values(model: onnx.ModelProto) -> dict[str, npt.NDArray[Any]]:
-    return {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}

@@ -19,7 +19,8 @@ from nibble.errors import InputError, NibbleError, UnsupportedError
 from nibble.graph.verify import verify_file
 from nibble.importers import Options, import_onnx, load_model
 from nibble.importers.qdq import to_qoperator
-from nibble.importers.qonnx import check_integers, check_operators, detach, is_qonnx, rounded_biases, to_qdq
+from nibble.importers.qonnx import detach, is_qonnx, to_qdq
+from nibble.importers.qonnx_checks import check_integers, check_operators, rounded_biases
 from nibble.onnx_io import read_decoder, save_model
 from nibble.paths import EMBEDDED_MODELS
 from nibble.quantize.inspection import inspect_graph
@@ -41,6 +42,7 @@ class Net:
         self.constants: list[onnx.TensorProto] = []
         self.channels, self.peak, self.slack = {"x": 3}, {"x": 1.0}, {"x": ULP}
         self.scales: dict[str, np.float32] = {}
+        self.steps: dict[str, Array] = {}
 
     def const(self, value: Any) -> str:
         self.constants.append(numpy_helper.from_array(np.asarray(value), f"c{len(self.constants)}"))
@@ -73,9 +75,11 @@ class Net:
         return name
 
     def conv(self, source: str, filters: int = 4, bits: int = 4, per_channel: bool = True, narrow: bool = False,
-             step: float | None = 1.0, kernel: int = 3) -> str:  # fmt: skip
+             step: float | None = 1.0, kernel: int = 3, depthwise: bool = False) -> str:  # fmt: skip
         """Convolve; the bias is whole multiples of `step` steps of the accumulator of a `source` that is quantized."""
-        shape = (filters, self.channels[source], kernel, kernel)
+        groups = self.channels[source] if depthwise else 1
+        filters = groups if depthwise else filters
+        shape = (filters, self.channels[source] // groups, kernel, kernel)
         low = int(narrow) - 2 ** (bits - 1)
         codes = self.random.integers(low, 2 ** (bits - 1), shape)
         scale = np.array([self.scale(0.1) for _ in range(filters if per_channel else 1)], np.float32)
@@ -83,14 +87,52 @@ class Net:
         weights = self.const((codes * scale).astype(np.float32))
         inputs = [source, self.quant(weights, bits, True, narrow, scale)]
         bias = np.zeros(filters)
+        steps = np.broadcast_to((self.scales[source] * scale).reshape(-1).astype(np.float64), filters)
         if step:
-            steps = (self.scales[source] * scale).reshape(-1).astype(np.float64)
             bias = step * self.random.integers(-40, 40, filters) * steps
             inputs.append(self.const(bias.astype(np.float32)))
-        name = self.add("Conv", *inputs, kernel_shape=[kernel] * 2, pads=[kernel // 2] * 4)
+        name = self.add("Conv", *inputs, kernel_shape=[kernel] * 2, pads=[kernel // 2] * 4, group=groups)
+        self.steps[name] = steps
         sums = (np.abs(codes) * scale).reshape(filters, -1).sum(axis=1) * self.peak[source] + np.abs(bias)
         self.channels[name], self.peak[name] = filters, float(sums.max())
         self.slack[name] = (codes[0].size + 8) * ULP * self.peak[name]
+        return name
+
+    def scaled(self, source: str, kind: str, rounded: bool = False) -> str:
+        """Scale and shift each channel of a convolution, some by a negative gain; `peak` and `slack` bound the result.
+
+        The shifts are whole steps of the accumulator unless `rounded`: half a step then joins the slack.
+        """
+        steps, filters = self.steps[source], self.channels[source]
+        magnitude = np.array([self.scale(0.7) for _ in range(1 if kind == "scalar" else filters)], np.float32)
+        gain = magnitude if kind == "scalar" else magnitude * self.random.choice([-1, 1], filters).astype(np.float32)
+        gain = np.full(filters, -1, np.float32) if kind == "taken off" else gain
+        first, last = ((self.random.integers(-30, 30, filters) + 0.37 * rounded) * steps for _ in range(2))
+        shape = (1, filters, 1, 1)
+        name, nodes = source, len(self.nodes)
+        if kind == "normalized":
+            root = np.float32(2.0) ** self.random.integers(-2, 3, filters) * np.float32(1 if self.exact else 1.1)
+            operands = [gain * root, last * gain, first, root * root]
+            inputs = [self.const(np.asarray(operand, np.float32)) for operand in operands]
+            name = self.add("BatchNormalization", name, *inputs, epsilon=0.0)
+        elif kind == "mul add":
+            name = self.add("Mul", name, self.const(gain.reshape(shape)))
+            name = self.add("Add", name, self.const((last * gain).astype(np.float32).reshape(shape[1:])))
+        elif kind == "sub div":
+            name = self.add("Sub", name, self.const(first.astype(np.float32).reshape(shape)))
+            name = self.add("Div", name, self.const((1 / gain).reshape(shape)))
+        elif kind == "taken off":
+            other = self.const(first.astype(np.float32).reshape(shape))
+            name = self.add("Sub", name, name)
+            self.nodes[-1].input[0] = other
+        elif kind == "scalar":
+            name = self.add("Mul", name, self.const(gain.reshape(())))
+        steepest = float(np.abs(gain).max())
+        products = self.slack[source] / (ULP * self.peak[source])
+        self.channels[name], self.steps[name] = filters, steps * np.abs(gain)
+        self.peak[name] = (self.peak[source] + float(np.abs(first).max() + np.abs(last).max())) * steepest
+        self.slack[name] = (products + 4 * (len(self.nodes) - nodes) + 8) * ULP * self.peak[name]
+        self.slack[name] += 0.5 * float(self.steps[name].max()) * rounded
         return name
 
     def join(self, op: str, *inputs: str, **attributes: Any) -> str:
@@ -300,6 +342,174 @@ def test_a_quantized_bias_of_32_bits() -> None:
     result = integer(net.model(net.quant(net.add("Conv", x, weights, bias), 8, True, scale=1.0)))
     stored = next(tensor for tensor in result.graph.initializer if tensor.name.endswith("bias_quantized"))
     np.testing.assert_array_equal(numpy_helper.to_array(stored), codes)
+
+
+# Folded behind a convolution ---------------------------------------------------------------------------------------
+
+SCALED = ("normalized", "mul add", "sub div", "taken off", "scalar")
+FOLDED = ("BatchNormalization", "Mul", "Add", "Sub", "Div")
+
+
+@pytest.mark.parametrize("kind", SCALED)
+@pytest.mark.parametrize("activation", ["unsigned", "signed", "relu", "leaky", "leaky signed"])
+@pytest.mark.parametrize("depthwise", [False, True])
+def test_what_scales_channels_is_folded_exactly(kind: str, activation: str, depthwise: bool) -> None:
+    net = Net(len(kind), exact=True)
+    source = net.quant(net.conv(start(net), 8), 4)
+    conv = net.conv(source, 8, per_channel=kind != "mul add", depthwise=depthwise, step=None if depthwise else 1.0)
+    output = ACTIVATIONS[activation](net, net.scaled(conv, kind), 4)
+    assert not set(FOLDED) & set(kinds(integer(net.model(output))))
+    assert compared(net, net.conv(output), pixels(1)) == 0
+
+
+def test_folded_networks_equal_qonnx_but_next_to_ties() -> None:
+    differ = []
+    for seed in range(10):
+        net = Net(200 + seed)
+        found = start(net)
+        for _ in range(2):
+            conv = net.conv(found, 6, bits=int(net.random.integers(2, 9)), narrow=True)
+            scaled = net.scaled(net.scaled(conv, str(net.random.choice(SCALED))), "normalized")
+            found = ACTIVATIONS[str(net.random.choice(["relu", "leaky signed", "signed"]))](net, scaled, 6)
+        differ.append(compared(net, net.conv(found, kernel=1), pixels(seed)))
+    assert sum(count > 0 for count in differ) < 4
+
+
+@pytest.mark.parametrize("kind", SCALED)
+def test_folded_biases_are_off_by_half_a_step_at_most(kind: str) -> None:
+    net = Net(9)
+    found = net.scaled(net.conv(start(net), 8, step=0.41), kind, rounded=True)
+    compared(net, net.quant(net.add("Relu", found), 5), pixels())
+
+
+def normalized(gamma: Any, beta: Any, bits: int = 4, lowest: bool = False) -> tuple[Net, str]:
+    """Two channels of weights behind a Quant, normalized."""
+    net = Net()
+    net.exact = True
+    x = start(net)
+    codes = np.array([-(2 ** (bits - 1)) if lowest else -3, 1]).reshape(2, 1, 1, 1).repeat(3, axis=1)
+    scale = np.full((2, 1, 1, 1), 0.25, np.float32)
+    conv = net.add("Conv", x, net.quant(net.const((codes * scale).astype(np.float32)), bits, True, scale=scale))
+    arrays = (gamma, beta, [0, 0], [1, 1])
+    inputs = [net.const(np.array(array, np.float32)) for array in arrays]
+    return net, net.add("BatchNormalization", conv, *inputs, epsilon=0.0)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 1e-15])
+@pytest.mark.parametrize("beta", [0.7, -0.7, 0.0])
+def test_a_gain_of_nothing_leaves_a_channel_of_zeros_and_its_bias(gamma: float, beta: float) -> None:
+    net, output = normalized([gamma, 1], [beta, 0])
+    quant = net.quant(output, 8, True, scale=np.float32(0.01))
+    result = integer(net.model(quant))
+    values = {tensor.name: numpy_helper.to_array(tensor) for tensor in result.graph.initializer}
+    codes = next(value for value in values.values() if value.ndim == 4)
+    assert codes.astype(np.int8)[:, 0, 0, 0].tolist() == [-3 if gamma and not beta else 0, 1]
+    theirs, ours = executed(net.model(quant), pixels())[quant], ort.run(ort.session(result), {"x": pixels()})[quant]
+    np.testing.assert_array_equal(ours, theirs)
+    assert np.unique(theirs[:, 0]) == pytest.approx(beta, abs=1e-6)
+
+
+@pytest.mark.parametrize(("bits", "kind"), [(2, TensorProto.INT4), (4, TensorProto.INT8), (5, TensorProto.INT8)])
+def test_the_lowest_code_of_a_flipped_channel(bits: int, kind: int) -> None:
+    net, output = normalized([-1, 1], [0, 0], bits, lowest=True)
+    quant = net.quant(output, 8, True, scale=np.float32(2.0**-5))
+    model = net.model(quant)
+    result = integer(model)
+    (weights,) = (tensor for tensor in result.graph.initializer if len(tensor.dims) == 4)
+    assert (weights.data_type, numpy_helper.to_array(weights).max()) == (kind, 2 ** (bits - 1))
+    ours = ort.run(ort.session(result), {"x": pixels()})[quant]
+    np.testing.assert_array_equal(ours, executed(model, pixels())[quant])
+
+
+def test_a_head_is_folded_and_what_its_decoder_does_is_not() -> None:
+    net = Net(3, exact=True)
+    head = net.scaled(net.conv(start(net), narrow=True), "normalized")
+    assert kinds(integer(net.model(head))) == {"QuantizeLinear": 1, "ConvInteger": 1, "Cast": 2, "Mul": 1, "Add": 1}
+    assert compared(net, head, pixels()) == 0
+    decoded = net.add("Mul", head, net.const(np.float32(2)))
+    found = kinds(integer(net.model(decoded)))
+    assert (found["Mul"], found["Add"], found.get("BatchNormalization")) == (2, 1, None)
+
+
+def test_convolutions_that_share_weights_are_folded_apart() -> None:
+    net = Net(5, exact=True)
+    x = start(net)
+    first = net.conv(x)
+    second = net.add("Conv", x, net.nodes[-1].input[1], kernel_shape=[3, 3], pads=[1] * 4)
+    for kept in (net.channels, net.peak, net.slack, net.steps):
+        kept[second] = kept[first]
+    third = net.add("Conv", x, net.nodes[-2].input[1], kernel_shape=[3, 3], pads=[1] * 4)
+    for kept in (net.channels, net.peak, net.slack, net.steps):
+        kept[third] = kept[first]
+    parts = [
+        net.quant(part, 4, True) for part in (first, net.scaled(second, "normalized"), net.scaled(third, "mul add"))
+    ]
+    assert compared(net, net.quant(net.join("Concat", *parts, axis=1), 8, True), pixels()) == 0
+
+
+def test_codes_of_a_relu_are_convolved_and_normalized() -> None:
+    net = Net(6, exact=True)
+    x = net.quant(net.conv(start(net)), 6, True)
+    scale = net.scales[x]
+    x = net.add("Relu", x)
+    net.scales[x] = scale
+    conv = net.conv(x)
+    del net.scales[x]
+    assert compared(net, net.quant(net.scaled(conv, "normalized"), 4, True), pixels()) == 0
+
+
+def changed(node: str, **attributes: int) -> Callable[[Net], None]:
+    def change(net: Net) -> None:
+        normalization = next(one for one in net.nodes if one.op_type == node)
+        normalization.attribute.extend(helper.make_attribute(key, value) for key, value in attributes.items())
+
+    return change
+
+
+def replaced(operand: int, value: Any) -> Callable[[Net], None]:
+    def replace(net: Net) -> None:
+        node = next(one for one in net.nodes if one.op_type == "BatchNormalization")
+        node.input[operand] = net.const(value)
+
+    return replace
+
+
+LABEL = "BatchNormalization 'batchnormalization3'"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (changed("BatchNormalization", training_mode=1), f"{LABEL} in QONNX is not supported"),
+        (replaced(1, np.zeros(3, np.float32)), f"found {LABEL} whose data do not fit 2 channels"),
+        (replaced(2, np.full(2, np.nan, np.float32)), f"found {LABEL} of data that is not finite, expected numbers"),
+        (replaced(3, np.array(["a", "b"], object)), f"found {LABEL} of object, expected floats"),
+        (replaced(4, np.array([1, -1], np.float32)), f"found {LABEL} with a variance that is not above zero"),
+        (replaced(1, np.full(2, 1e-45, np.float32)), f"{LABEL} that float32 cannot hold together with its Conv is"),
+    ],
+)
+def test_normalizations_that_are_refused(change: Callable[[Net], None], message: str) -> None:
+    net, output = normalized([1, 1], [0, 0])
+    change(net)
+    with pytest.raises(NibbleError, match=re.escape(f"m.onnx: {message}")):
+        integer(net.model(net.quant(output, 8, True, scale=np.float32(0.1))))
+
+
+def test_lowest_codes_of_8_bits_cannot_be_flipped() -> None:
+    net, output = normalized([-1, 1], [0, 0], 8, lowest=True)
+    message = f"m.onnx: {LABEL} of negative gain behind weights with codes of -128 is not supported"
+    with pytest.raises(UnsupportedError, match=re.escape(message)):
+        integer(net.model(net.quant(output, 8, True, scale=np.float32(0.1))))
+
+
+def test_a_normalization_of_sums_is_refused() -> None:
+    net = Net()
+    x = start(net)
+    total = net.join("Add", *(net.quant(net.conv(x), 4) for _ in range(2)))
+    inputs = [net.const(np.ones(4, np.float32)) for _ in range(4)]
+    output = net.quant(net.add("BatchNormalization", total, *inputs), 4)
+    with pytest.raises(UnsupportedError, match=r"m\.onnx: BatchNormalization 'batchnormalization8' in QONNX"):
+        integer(net.model(output))
 
 
 # Forms ------------------------------------------------------------------------------------------------------------
@@ -568,13 +778,14 @@ def test_data_that_is_no_number(value: Array) -> None:
 
 
 @pytest.mark.parametrize("operand", range(4))
-def test_no_damage_ends_in_a_traceback(operand: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("op", ["Quant", "BatchNormalization"])
+def test_no_damage_ends_in_a_traceback(operand: int, op: str, tmp_path: Path) -> None:
     random, path = np.random.default_rng(operand), tmp_path / "m.onnx"
     for _ in range(3):
-        net = conv_net()
+        net = conv_net() if op == "Quant" else normalized([1, 1], [0, 0])[0]
         shape = tuple(random.integers(0, 4, random.integers(0, 5)))
         net.constants.append(numpy_helper.from_array(random.normal(0, 9, shape).astype(np.float32), "odd"))
-        net.nodes[1].input[operand] = "odd"
+        net.nodes[1 if op == "Quant" else 3].input[operand + (op != "Quant")] = "odd"
         save_model(net.model(net.nodes[-1].output[0]), path)
         with pytest.raises(NibbleError, match=re.escape(str(path))):
             import_onnx(path, Options(decoder="yolo", anchors=(10, 10)))
