@@ -145,8 +145,9 @@ class Layers:
 
     def matmul(self, x: Pixels, weights: Array, span: Range, name: str) -> Pixels:
         """MVAU without activation: `weights` (MW, MH) int64, results in `span`."""
-        out = Pixels(name, x.height, x.width, weights.shape[1], span)
-        constant = self.constant(f"{name}_weights", weights, _weight_type(weights))
+        kind = _weight_type(weights)
+        out = Pixels(name, x.height, x.width, weights.shape[1], _holding_a_product(span, kind, x.type))
+        constant = self.constant(f"{name}_weights", weights, kind)
         return self.add(
             "MVAU",
             [x.name, constant],
@@ -157,7 +158,7 @@ class Layers:
             SIMD=1,
             PE=1,
             inputDataType=x.type.name,
-            weightDataType=_weight_type(weights).name,
+            weightDataType=kind.name,
             accDataType=out.type.name,
             outputDataType=out.type.name,
             numInputVectors=[1, x.height, x.width],
@@ -191,13 +192,12 @@ class Layers:
     def threshold(self, x: Pixels, steps: Steps, name: str) -> Pixels:
         """Thresholding: `steps.base` + the number of thresholds at most x, per channel.
 
-        A threshold that is never reached is added where FINN needs one: to have any, and for results from -1 to 0,
-        which its RTL gives 1 bit and its INT2 2.
+        Thresholds that are never reached are added until there are two: FINN's multipliers refuse activations of one
+        bit, and its RTL gives results from -1 to 0 one bit where its type has two.
         """
         low, high = (np.full(x.channels, end, np.int64) for end in x.span)
         thresholds = np.broadcast_to(steps.clipped(low, high).thresholds, (x.channels, steps.thresholds.shape[1]))
-        if thresholds.shape[1] == 0 or (thresholds.shape[1], steps.base) == (1, -1):
-            thresholds = np.column_stack([thresholds, high + 1])
+        thresholds = np.column_stack([thresholds, *[high + 1] * (2 - thresholds.shape[1])])
         count = thresholds.shape[1]
         out = Pixels(name, x.height, x.width, x.channels, (steps.base, steps.base + count))
         ends = (min(int(thresholds.min()), x.span[0]), int(thresholds.max()))
@@ -281,6 +281,12 @@ def _weight_type(weights: Array) -> BaseDataType:
     """Signed in any case: FINN's RTL multipliers want signed weights; symmetric, so that -2^(n-1) is never needed."""
     largest = max(int(np.abs(weights).max()), 1)
     return datatype((-largest, largest))
+
+
+def _holding_a_product(span: Range, weights: BaseDataType, x: BaseDataType) -> Range:
+    """Widen `span` to the bits of one product of the two types, which FINN's multipliers want of their sums."""
+    bits = weights.bitwidth() + x.bitwidth() - x.signed()
+    return span if datatype(span).bitwidth() >= bits else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
 
 
 def _as_float(values: Array) -> Array:

@@ -18,7 +18,7 @@ from onnx import NodeProto, helper
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
-from nibble.errors import UnsupportedError
+from nibble.errors import NibbleError, UnsupportedError
 from nibble.targets.finn.dataflow import Dataflow
 from nibble.targets.finn.library import LAYERS
 
@@ -136,7 +136,10 @@ class Generate:
     name: str = "generate"
 
     def apply(self, dataflow: Dataflow) -> Dataflow:
-        """Return the dataflow whose layers know their generated code. Memory files are named relative to the code."""
+        """Return the dataflow whose layers know their generated code. Memory files are named relative to the code.
+
+        Raises NibbleError naming the layer that FINN cannot generate as it is folded.
+        """
         model = copy.deepcopy(dataflow.model)
         for node in model.graph.node:
             self._generate(model, node)
@@ -149,7 +152,12 @@ class Generate:
         layer = getCustomOp(node)
         layer.set_nodeattr("code_gen_dir_ipgen", str(folder.resolve()))
         with _threshold_stages(layer):
-            layer.code_generation_ipgen(model, self.part, 1000 / self.clock_mhz)
+            try:
+                layer.code_generation_ipgen(model, self.part, 1000 / self.clock_mhz)
+            except NibbleError:
+                raise
+            except Exception as error:
+                raise NibbleError(f"layer {node.name!r}: FINN cannot generate {node.op_type} ({error})") from error
         for file in folder.glob("*.v"):
             file.write_text(file.read_text().replace(f'"{folder.resolve()}/', '"./'))
 

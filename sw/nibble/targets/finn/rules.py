@@ -79,10 +79,15 @@ def choices(layer: Any) -> dict[str, Sequence[Value]]:
 
 
 def _has_line_buffers(layer: Any) -> bool:
-    """Whether a window can leave at once: FINN's line buffers need two places, and a 1x1 window is one pixel anyway."""
+    """Whether a window can leave at once: FINN's line buffers need two places, and a 1x1 window is one pixel anyway.
+
+    With fewer than three windows a row FINN 1.6.1 fails, or gives wrong ones (tests/rtl/finn/test_layers.py).
+    """
     (kh, kw), (dh, dw) = layer.get_nodeattr("ConvKernelDim"), layer.get_nodeattr("Dilation")
-    width = layer.get_nodeattr("IFMDim")[1]
-    return (kh, kw) != (1, 1) and (kh == 1 or width * dh - (kw - 1) * dw - 1 >= 2)
+    width, (rows, columns) = layer.get_nodeattr("IFMDim")[1], layer.get_nodeattr("OFMDim")
+    if (kh, kw) == (1, 1) or (columns if width > 1 else rows) < 3:
+        return False
+    return bool(kh == 1 or width * dh - (kw - 1) * dw - 1 >= 2)
 
 
 def combinations(layer: Any) -> Iterator[Attributes]:
