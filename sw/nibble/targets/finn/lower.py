@@ -11,6 +11,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 import numpy as np
+import onnx
 
 from nibble.errors import UnsupportedError
 from nibble.graph import ir
@@ -23,13 +24,19 @@ from nibble.targets.finn.steps import NotMonotoneError, Range, Steps, conv_steps
 from nibble.targets.finn.stream import Stream
 
 INT32 = (-(2**31), 2**31 - 1)
+REFUSED = {
+    ir.Add: "a sum of two tensors (residual addition)",
+    ir.Multiply: "a product of two tensors",
+    ir.Channels: "a selection of channels (split, slice, shuffle)",
+}
 
 
 def lower(graph: ir.IntegerGraph, where: str) -> Dataflow:
     """Return the dataflow of `graph` (passes applied); `where` names its file in errors.
 
     Raises UnsupportedError for what FINN cannot take: host operators between integer ones, residual additions,
-    products, channel selections, grouped convolutions, tables that fall, accumulators that wrap.
+    products, channel selections, grouped convolutions, tables that fall, sums that wrap, convolutions left to the
+    host.
     """
     return _Lowering(graph, where).run()
 
@@ -55,6 +62,8 @@ class _Lowering:
 
     def run(self) -> Dataflow:
         self._check_hosts()
+        if not self.nodes:
+            raise UnsupportedError(self.where, "a network that the host computes whole")
         made = {name for node in self.nodes for name in node.outputs}
         needed = dict.fromkeys(name for node in self.nodes for name in node.inputs if name not in made)
         inputs = [self._input(name) for name in needed]
@@ -70,17 +79,19 @@ class _Lowering:
         return UnsupportedError(self.where, f"node {node.name!r} in a FINN dataflow: {what}")
 
     def _check_hosts(self) -> None:
-        """Host nodes may come before the first integer node and after the last, never between."""
+        """Host nodes may come before the first integer node and after the last, never between; none convolves."""
         made = {name for node in self.nodes for name in node.outputs}
         after: set[str] = set()
         for node in self.graph.nodes:
             tainted = after.intersection(node.inputs)
             if isinstance(node, ir.Host):
+                if _convolves(node):
+                    raise self._refuse(node, f"a convolution for the host ({node.reason})")
                 integer = made.intersection(node.inputs)
                 after.update(node.outputs if integer or tainted else ())
             elif tainted:
                 blocker = next(n for n in self.graph.nodes if isinstance(n, ir.Host) and tainted & {*n.outputs})
-                raise self._refuse(blocker, f"{blocker.reason}, and integer nodes follow it")
+                raise self._refuse(blocker, f"an operator for the host before integer ones ({blocker.reason})")
 
     def _results(self, made: set[str]) -> list[str]:
         """Tensors that leave the dataflow: heads, graph outputs, inputs of host nodes."""
@@ -148,7 +159,7 @@ class _Lowering:
                 parts = [self._stream(name, offset) for name in node.inputs]
                 self._hold(self.layers.concat(parts, node.outputs[0]), node.outputs[0], offset)
             case _:
-                raise self._refuse(node, f"{type(node).__name__} has no dataflow layer")
+                raise self._refuse(node, REFUSED.get(type(node), f"the operator {type(node).__name__}"))
         return {node.name}
 
     def _max_pool(self, node: ir.MaxPool) -> None:
@@ -166,7 +177,7 @@ class _Lowering:
         try:
             steps = table_steps(node, self._lowest(source), self.ranges[source])
         except NotMonotoneError:
-            raise self._refuse(node, "its table falls somewhere, so thresholds cannot express it") from None
+            raise self._refuse(node, "a table that falls somewhere (thresholds only rise)") from None
         offset = self._wanted(target)
         moved = steps.moved(stream.offset, offset)
         self._hold(self.layers.threshold(self.layers.streams[stream.name], moved, target), target, offset)
@@ -185,7 +196,7 @@ class _Lowering:
         try:
             steps = conv_steps(node, node.requantize, self.ranges[node.inputs[0]], found)
         except NotMonotoneError:
-            raise self._refuse(tables[-1], "its table falls somewhere, so thresholds cannot express it") from None
+            raise self._refuse(tables[-1], "a table that falls somewhere (thresholds only rise)") from None
         target = (tables[-1] if tables else node).outputs[0]
         offset = self._wanted(target)
         self._hold(self.layers.threshold(products, steps.moved(bias, offset), target), target, offset)
@@ -213,7 +224,7 @@ class _Lowering:
             raise self._refuse(node, f"a convolution of {node.groups} groups (1, or one a channel)")
         low, high = reach(node, self.ranges[node.inputs[0]])
         if low.min() < INT32[0] or high.max() > INT32[1]:
-            raise self._refuse(node, "accumulators that may wrap in int32")
+            raise self._refuse(node, "a sum that may wrap in int32")
         span = _sums(node, x.span)
         if node.requantize is None:
             span = _whole_bytes(span)
@@ -233,6 +244,11 @@ class _Lowering:
         reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
         if reach[0] > x.height or reach[1] > x.width:
             raise self._refuse(node, f"a window of {reach[0]}x{reach[1]} on an input of {x.height}x{x.width}")
+
+
+def _convolves(node: ir.Host) -> bool:
+    model = onnx.load_model_from_string(node.model)
+    return any(part.op_type in ("QLinearConv", "ConvInteger") for part in model.graph.node)
 
 
 def _whole_bytes(span: Range) -> Range:
