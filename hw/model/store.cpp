@@ -6,6 +6,9 @@ namespace nibble {
 
 Error check(const Machine& m, const Store& i) {
   if (!i.blocks || !i.rows || !i.width) return Error::illegal_instruction;
+  for (const uint32_t bytes : {i.target, i.block_stride, i.row_stride, i.width}) {
+    if (bytes % m.unit()) return Error::illegal_instruction;
+  }
   const uint64_t blocks_before = (i.blocks - 1) * uint64_t{i.block_stride};
   const uint64_t rows_before = (i.rows - 1) * uint64_t{i.row_stride};
   if (i.target + blocks_before + rows_before + i.width > m.ddr.size) return Error::ddr_range;

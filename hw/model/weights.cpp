@@ -10,7 +10,7 @@ constexpr uint64_t address_bytes = 16;
 }  // namespace
 
 Error check(const Machine& m, const LoadWeights& i) {
-  if (i.bytes == 0 || i.bytes % address_bytes) return Error::illegal_instruction;
+  if (i.bytes == 0 || i.bytes % address_bytes || i.source % address_bytes) return Error::illegal_instruction;
   if (uint64_t{i.source} + i.bytes > m.ddr.size) return Error::ddr_range;
   const uint64_t end = i.address * address_bytes + i.bytes;
   switch (i.memory) {

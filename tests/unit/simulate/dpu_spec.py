@@ -125,7 +125,7 @@ class Spec:
         self.features[target : target + source.size] = values.reshape(-1)
 
     def loadweights(self, i: isa.LoadWeights) -> None:
-        refuse(i.bytes == 0 or i.bytes % 16, "illegal_instruction")
+        refuse(i.bytes == 0 or i.bytes % 16 or i.source % 16, "illegal_instruction")
         refuse(i.source + i.bytes > len(self.ddr), "ddr_range")
         name = ("weight", "parameter", "table")[i.memory]
         memory = (self.weights, self.parameters, self.tables)[i.memory]
@@ -249,6 +249,8 @@ class Spec:
 
     def store(self, i: isa.Store) -> None:
         refuse(not (i.blocks and i.rows and i.width), "illegal_instruction")
+        sizes = np.array([i.target, i.block_stride, i.row_stride, i.width])
+        refuse((sizes % self.dpu.unit_bytes).any(), "illegal_instruction")
         k, r, n = ranges(k=i.blocks, r=i.rows, n=i.width)
         target = i.target + k * i.block_stride + r * i.row_stride + n
         refuse(target.max() >= len(self.ddr), "ddr_range")

@@ -83,6 +83,8 @@ ILLEGAL = [
     change(LOAD, upsample=1, pitch=4),
     change(LOAD, upsample=1, lanes=4),
     change(WEIGHTS, bytes=24),
+    change(WEIGHTS, source=24),
+    *(change(STORE, **{field: 9}) for field in ("target", "block_stride", "row_stride", "width")),
     change(CONV, depthwise=1, blocks=3),
     change(CONV, raw=1, table=1),
     change(CONV, raw=1, out4=1),
@@ -127,8 +129,8 @@ OUT_OF_RANGE = [
     (change(ADD, table=1, map_address=8), "table_range"),
     (change(MULTIPLY, pixels=0xFFFFF), "feature_range"),
     (change(STORE, address=4095), "output_range"),
-    (change(STORE, target=65536 + 57), "ddr_range"),
-    (change(STORE, block_stride=0xFFFFFFFF, blocks=2), "ddr_range"),
+    (change(STORE, target=65536 + 60), "ddr_range"),
+    (change(STORE, block_stride=0xFFFFFFF8, blocks=2), "ddr_range"),
 ]
 IN_RANGE = [
     change(LOAD, address=4096 - 32),

@@ -278,9 +278,9 @@ class LoadFeatures(Instruction):
 class LoadWeights(Instruction):
     """The text of isa.yaml.
 
-    Copies `bytes` bytes from DDR byte `source` to byte address*16 of `memory`. bytes is a multiple of 16. A parameter
-    entry is eight bytes, bias (int32) and scale (float32); a table is 256 bytes; a weight is one byte, or half a byte
-    at 4 bits.
+    Copies `bytes` bytes from DDR byte `source` to byte address*16 of `memory`. source and bytes are multiples of 16. A
+    parameter entry is eight bytes, bias (int32) and scale (float32); a table is 256 bytes; a weight is one byte, or
+    half a byte at 4 bits.
     """
 
     OPCODE = 3
@@ -546,7 +546,8 @@ class Store(Instruction):
     """The text of isa.yaml.
 
     For each of `blocks` blocks k and row r < rows, copies `width` bytes from output byte address*INPUTS/2 + (k*rows +
-    r)*width to DDR byte target + k*block_stride + r*row_stride.
+    r)*width to DDR byte target + k*block_stride + r*row_stride. target, block_stride, row_stride and width are
+    multiples of INPUTS/2.
     """
 
     OPCODE = 8
