@@ -1,0 +1,108 @@
+/// From a step to its sums in the accumulators: acc[entry][o] = (biases or acc[entry][o]) + sum of w[o][l] * x[l].
+///
+/// Latency: the pixel's word is at the array MemoryLatency + 1 cycles after its step, the sums are there ArrayLatency
+/// cycles later and are written in the next. A step that reads an entry must come at least 4 cycles after the one that
+/// wrote it; one that swaps at least that long after the one before that swapped.
+module conv_sums
+  import conv_pkg::*;
+#(
+    parameter  int unsigned Inputs       = 8,
+    parameter  int unsigned Outputs      = 16,
+    parameter  int unsigned Accumulators = 256,
+    parameter  bit          Packed       = 1'b0,
+    parameter  int unsigned DspOutputs   = Outputs,
+    localparam int unsigned OutputBits   = $clog2(Outputs)
+) (
+    input  logic                    clk_i,
+    input  logic                    rst_ni,
+    input  pixel_t                  pixel_i,
+    /// The step's word, MemoryLatency cycles later.
+    input  logic   [  Inputs*8-1:0] features_i,
+    input  logic                    load_en_i,
+    input  logic   [OutputBits-1:0] load_output_i,
+    input  logic   [ Inputs*16-1:0] load_weights_i,
+    input  logic   [Outputs*32-1:0] bias_i,
+    /// bias_i is being copied.
+    output logic                    bias_taken_o,
+    output logic                    mac_active_o,
+    input  logic                    d_en_i,
+    input  logic   [          11:0] d_addr_i,
+    output logic   [Outputs*32-1:0] d_data_o,
+    output logic                    range_o,
+    output logic   [    IdBits-1:0] range_id_o
+);
+
+  localparam int unsigned SumBits = dpu_pkg::SumBits(Inputs);
+  localparam int unsigned AtWord = dpu_pkg::MemoryLatency;  // cycles from a pixel's step
+  localparam int unsigned AtArray = AtWord + 1;
+  localparam int unsigned AtSum = AtArray + dpu_pkg::ArrayLatency(Inputs);
+  localparam int unsigned AtRead = AtSum - dpu_pkg::MemoryLatency;
+  localparam int unsigned AtWrite = AtSum + 1;
+
+  pixel_t pixel_q[1:AtWrite];
+  always_ff @(posedge clk_i) begin
+    for (int unsigned n = 1; n <= AtWrite; ++n) begin
+      pixel_q[n] <= n == 1 ? pixel_i : pixel_q[n-1];
+      if (!rst_ni) pixel_q[n].valid <= 1'b0;
+    end
+  end
+
+  logic [Inputs*8-1:0] nibbles, x_q;
+  for (genvar l = 0; l < Inputs; ++l) begin : gen_nibble
+    assign nibbles[8*l+:8] = 8'($signed(features_i[4*l+:4]));
+  end
+  always_ff @(posedge clk_i) x_q <= pixel_q[AtWord].four ? nibbles : features_i;
+
+  logic [Outputs*SumBits-1:0] sums;
+  assign mac_active_o = pixel_q[AtArray].valid;
+
+  mac_array #(
+      .Inputs(Inputs),
+      .Outputs(Outputs),
+      .Packed(Packed),
+      .DspOutputs(DspOutputs)
+  ) i_array (
+      .clk_i,
+      .load_en_i,
+      .load_output_i,
+      .load_weights_i,
+      .swap_i(pixel_q[AtArray].valid && pixel_q[AtArray].swap),
+      .x_i(x_q),
+      .sum_o(sums)
+  );
+
+  logic [Outputs*32-1:0] bias_q, held, total_q;
+  assign bias_taken_o = pixel_q[AtSum-1].valid && pixel_q[AtSum-1].take_bias;
+  always_ff @(posedge clk_i) if (bias_taken_o) bias_q <= bias_i;
+
+  for (genvar o = 0; o < Outputs; ++o) begin : gen_output
+    logic [31:0] from, sum;
+    assign from = pixel_q[AtSum].use_bias ? bias_q[32*o+:32] : held[32*o+:32];
+    assign sum  = 32'($signed(sums[SumBits*o+:SumBits]));
+    always_ff @(posedge clk_i) total_q[32*o+:32] <= from + sum;
+  end
+
+  // The memory's own range signal would not say whose entry it was.
+  always_ff @(posedge clk_i) begin
+    range_o <= pixel_q[AtWrite].valid && 32'(pixel_q[AtWrite].entry) >= Accumulators;
+    range_id_o <= pixel_q[AtWrite].id;
+  end
+
+  dpu_accumulators #(
+      .Entries(Accumulators),
+      .Outputs(Outputs)
+  ) i_accumulators (
+      .clk_i,
+      .r_en_i  (pixel_q[AtRead].valid && !pixel_q[AtRead].use_bias),
+      .r_addr_i(pixel_q[AtRead].entry[11:0]),
+      .r_data_o(held),
+      .w_en_i  (pixel_q[AtWrite].valid && !pixel_q[AtWrite].entry[12]),
+      .w_addr_i(pixel_q[AtWrite].entry[11:0]),
+      .w_data_i(total_q),
+      .d_en_i,
+      .d_addr_i,
+      .d_data_o,
+      .range_o ()
+  );
+
+endmodule : conv_sums

@@ -1,0 +1,410 @@
+/// CONV: passes of one weight set over the tile's pixels, one pixel a cycle, then the results.
+///
+/// Stages, each with one instruction, in program order: conv_prepare holds the next one; the weight loader and the
+/// bias reader work ahead of the sequencer, which steps through the passes; `tail` waits for the last sums; conv_drain
+/// writes the results. A stage goes on while the next ones hold instructions whose accumulators lie in the other half.
+/// Latency: a pixel's feature word reaches the array MemoryLatency + 1 cycles after its step, its sum is there
+/// ArrayLatency cycles later and is written a cycle after that.
+/// Rate: a pass lasts max(pixels, Outputs/2 + 1) cycles, one more between instructions.
+module dpu_conv
+  import conv_pkg::*;
+#(
+    parameter  int unsigned Inputs          = 8,
+    parameter  int unsigned Outputs         = 16,
+    parameter  int unsigned RequantizeLanes = 8,
+    parameter  int unsigned Accumulators    = 256,
+    /// Two products a DSP, for DspOutputs of the Outputs.
+    parameter  bit          Packed          = 1'b0,
+    parameter  int unsigned DspOutputs      = Outputs,
+    localparam int unsigned Units           = (Inputs + 7) / 8
+) (
+    input  logic                                    clk_i,
+    input  logic                                    rst_ni,
+    input  logic                                    start_i,
+    input  logic            [                255:0] instr_i,
+    output logic                                    ready_o,
+    output logic                                    done_o,
+    output logic                                    error_o,
+    output isa_pkg::error_e                         error_code_o,
+    input  logic                                    abort_i,
+    output logic                                    idle_o,
+    output logic                                    mac_active_o,
+    // Feature memory, port B.
+    output logic                                    fm_en_o,
+    output logic            [                 19:0] fm_addr_o,
+    output logic            [                  1:0] fm_need_o,
+    input  logic            [         Inputs*8-1:0] fm_data_i,
+    input  logic                                    fm_range_i,
+    // Weight memory, port B.
+    output logic                                    wm_en_o,
+    output logic            [                 19:0] wm_addr_o,
+    output logic            [            Units-1:0] wm_need_o,
+    input  logic            [       2*Inputs*8-1:0] wm_data_i,
+    input  logic                                    wm_range_i,
+    // Parameter memory.
+    output logic                                    bias_en_o,
+    output logic            [                 11:0] bias_addr_o,
+    input  logic            [                 31:0] bias_i,
+    input  logic                                    range_bias_i,
+    output logic                                    scale_en_o,
+    output logic            [                 11:0] scale_addr_o,
+    input  logic            [                 31:0] scale_i,
+    input  logic                                    range_scale_i,
+    // Tables.
+    output logic                                    drain_en_o,
+    output logic            [                  3:0] drain_table_o,
+    output logic            [RequantizeLanes*8-1:0] drain_o,
+    input  logic            [RequantizeLanes*8-1:0] drain_i,
+    input  logic                                    range_drain_i,
+    // Output memory, port A, writes.
+    output logic                                    om_en_o,
+    output logic            [                 19:0] om_addr_o,
+    output logic            [                  1:0] om_need_o,
+    output logic            [           Inputs-1:0] om_strobe_o,
+    output logic            [         Inputs*8-1:0] om_data_o,
+    input  logic                                    om_range_i
+);
+
+  localparam int unsigned Array = dpu_pkg::ArrayLatency(Inputs);
+  localparam int unsigned Settled = Array + 5;  // from `tail` to the last sum, with its errors
+  localparam int unsigned Groups = Outputs / RequantizeLanes;
+  localparam int unsigned GroupBits = Groups > 1 ? $clog2(Groups) : 1;
+
+  if (Outputs % Inputs != 0 || Outputs / 2 < 4) begin : gen_check
+    $fatal(1, "Outputs (%0d) must be a multiple of Inputs (%0d), and at least 8.", Outputs, Inputs);
+  end
+
+  logic run_rst_n, failed;
+  assign run_rst_n = rst_ni && !abort_i && !failed;
+
+  // The next instruction, until sequencer, weight loader and bias reader have taken it.
+  plan_t next;
+  logic next_ready, next_valid, next_prepared, next_illegal, release_next;
+  logic run_taken_q, weights_taken_q, bias_taken_q, take_run, take_weights, take_bias;
+  assign ready_o = next_ready && run_rst_n;
+  assign release_next = next_valid && run_taken_q && weights_taken_q &&
+      (bias_taken_q || !next.conv.first);
+
+  conv_prepare #(
+      .Inputs(Inputs),
+      .Outputs(Outputs),
+      .Accumulators(Accumulators)
+  ) i_prepare (
+      .clk_i,
+      .rst_ni(run_rst_n),
+      .start_i,
+      .instr_i,
+      .ready_o(next_ready),
+      .release_i(release_next),
+      .plan_o(next),
+      .valid_o(next_valid),
+      .prepared_o(next_prepared),
+      .illegal_o(next_illegal)
+  );
+
+  always_ff @(posedge clk_i) begin
+    if (!run_rst_n || release_next) begin
+      run_taken_q <= 1'b0;
+      weights_taken_q <= 1'b0;
+      bias_taken_q <= 1'b0;
+    end else begin
+      run_taken_q <= run_taken_q || take_run;
+      weights_taken_q <= weights_taken_q || take_weights;
+      bias_taken_q <= bias_taken_q || take_bias;
+    end
+  end
+
+  // Weights, biases, scales.
+  logic full, swap, load_en;
+  logic [$clog2(Outputs)-1:0] load_output;
+  logic [2*Inputs*8-1:0] load_weights;
+  logic bias_busy, bias_ready, bias_take;
+  logic [Outputs*32-1:0] bias;
+  logic scale_busy, needs_scales;
+  logic [1:0] next_set, drain_set;
+  logic [3:0] scale_ready;
+  logic [GroupBits-1:0] scale_group;
+  logic [RequantizeLanes*32-1:0] scales;
+  logic weights_range, bias_range, scale_range;
+  logic [IdBits-1:0] weights_id, bias_id, scale_id;
+
+  conv_weights #(
+      .Inputs (Inputs),
+      .Outputs(Outputs)
+  ) i_weights (
+      .clk_i,
+      .rst_ni(run_rst_n),
+      .valid_i(next_valid && !weights_taken_q),
+      .plan_i(next),
+      .take_o(take_weights),
+      .full_o(full),
+      .swap_i(swap),
+      .wm_en_o,
+      .wm_addr_o,
+      .wm_need_o,
+      .wm_data_i,
+      .wm_range_i,
+      .load_en_o(load_en),
+      .load_output_o(load_output),
+      .load_weights_o(load_weights),
+      .range_o(weights_range),
+      .range_id_o(weights_id)
+  );
+
+  assign take_bias = next_valid && next.conv.first && !bias_taken_q && !bias_busy;
+  assign needs_scales = next.conv.last && !next.conv.raw;
+
+  conv_parameters #(
+      .Outputs(Outputs),
+      .RequantizeLanes(RequantizeLanes),
+      .Early(Array)
+  ) i_parameters (
+      .clk_i,
+      .rst_ni(run_rst_n),
+      .bias_start_i(take_bias),
+      .bias_plan_i(next),
+      .bias_busy_o(bias_busy),
+      .bias_free_i(bias_take),
+      .bias_ready_o(bias_ready),
+      .bias_claim_i(pixel.take_bias),
+      .bias_o(bias),
+      .scale_start_i(take_run && needs_scales),
+      .scale_plan_i(next),
+      .scale_busy_o(scale_busy),
+      .scale_set_o(next_set),
+      .scale_ready_o(scale_ready),
+      .scale_set_i(drain_set),
+      .scale_group_i(scale_group),
+      .scales_o(scales),
+      .bias_en_o,
+      .bias_addr_o,
+      .bias_i,
+      .range_bias_i,
+      .scale_en_o,
+      .scale_addr_o,
+      .scale_i,
+      .range_scale_i,
+      .bias_range_o(bias_range),
+      .bias_range_id_o(bias_id),
+      .scale_range_o(scale_range),
+      .scale_range_id_o(scale_id)
+  );
+
+  // Sequencer.
+  typedef enum logic [1:0] {
+    StateIdle,
+    StateRun,
+    StateEnd
+  } state_e;
+  state_e state_q, state_d;
+  plan_t run_q, tail_q, drain;
+  logic [1:0] run_set_q, tail_set_q;
+  logic fresh_q, step, may_step, may_begin, tail_busy_q, take_tail, drain_reading;
+  address_t address;
+  logic [12:0] entry;
+  logic first_pixel, last_pixel, first_pass, last_pass;
+
+  function automatic logic overlap(plan_t a, plan_t b);
+    return (a.lower && b.lower) || (a.upper && b.upper);
+  endfunction
+
+  // Sums of an instruction before this one must be where its first pass looks for them, or have been drained.
+  logic tail_in_way, drain_in_way;
+  assign tail_in_way = tail_busy_q && overlap(
+      run_q, tail_q
+  ) && (tail_q.conv.last || tail_q.conv.acc_address != run_q.conv.acc_address);
+  assign drain_in_way = drain_reading && overlap(run_q, drain);
+  assign may_begin = !tail_in_way && !drain_in_way && (!run_q.conv.first || bias_ready) &&
+      !(fresh_q && last_pixel);
+  assign may_step = !first_pixel || (full && (!first_pass || may_begin));
+  assign step = state_q == StateRun && may_step && run_rst_n;
+  assign swap = step && first_pixel;
+  assign take_tail = state_q == StateEnd && !tail_busy_q;
+  assign take_run = (state_q == StateIdle || take_tail) && next_prepared && !run_taken_q &&
+      !(needs_scales && scale_busy);
+
+  always_comb begin
+    state_d = state_q;
+    if (step && last_pixel && last_pass) state_d = StateEnd;
+    else if (take_run) state_d = StateRun;
+    else if (take_tail) state_d = StateIdle;
+  end
+
+  always_ff @(posedge clk_i) begin
+    state_q <= run_rst_n ? state_d : StateIdle;
+    fresh_q <= take_run;
+    if (take_run) run_q <= next;
+    if (take_run) run_set_q <= next_set;
+  end
+
+  conv_addresses i_addresses (
+      .clk_i,
+      .load_i(take_run),
+      .plan_i(take_run ? next : run_q),
+      .step_i(step),
+      .address_o(address),
+      .entry_o(entry),
+      .first_pixel_o(first_pixel),
+      .last_pixel_o(last_pixel),
+      .first_pass_o(first_pass),
+      .last_pass_o(last_pass)
+  );
+
+  assign fm_en_o   = step;
+  assign fm_addr_o = address.value;
+  assign fm_need_o = run_q.conv.features4 ? 2'b01 : 2'b11;
+
+  pixel_t pixel;
+  assign pixel = '{
+          valid: step,
+          swap: swap,
+          take_bias: swap && first_pass && run_q.conv.first,
+          use_bias: first_pass && run_q.conv.first,
+          four: run_q.conv.features4,
+          entry: entry,
+          id: run_q.id
+      };
+
+  logic d_en, sums_range;
+  logic [11:0] d_addr;
+  logic [Outputs*32-1:0] d_data;
+  logic [IdBits-1:0] sums_id;
+
+  conv_sums #(
+      .Inputs(Inputs),
+      .Outputs(Outputs),
+      .Accumulators(Accumulators),
+      .Packed(Packed),
+      .DspOutputs(DspOutputs)
+  ) i_sums (
+      .clk_i,
+      .rst_ni(run_rst_n),
+      .pixel_i(pixel),
+      .features_i(fm_data_i),
+      .load_en_i(load_en),
+      .load_output_i(load_output),
+      .load_weights_i(load_weights),
+      .bias_i(bias),
+      .bias_taken_o(bias_take),
+      .mac_active_o,
+      .d_en_i(d_en),
+      .d_addr_i(d_addr),
+      .d_data_o(d_data),
+      .range_o(sums_range),
+      .range_id_o(sums_id)
+  );
+
+  // From the last step to the last sum; then results, or nothing. `ended` have nothing and wait for their turn.
+  logic [$clog2(Settled+1)-1:0] settle_q;
+  logic [2:0] ended_q;
+  logic drain_busy, drain_done, drain_range, leave_tail, start_drain, done_ended;
+  assign start_drain = leave_tail && tail_q.conv.last;
+  assign leave_tail = tail_busy_q && settle_q == '0 &&
+      (tail_q.conv.last ? !drain_busy && ended_q == '0 : ended_q != '1);
+  assign done_ended = !drain_busy && ended_q != '0;
+
+  always_ff @(posedge clk_i) begin
+    if (!run_rst_n) begin
+      tail_busy_q <= 1'b0;
+      ended_q <= '0;
+    end else begin
+      if (take_tail) tail_busy_q <= 1'b1;
+      else if (leave_tail) tail_busy_q <= 1'b0;
+      ended_q <= ended_q + 3'(leave_tail && !tail_q.conv.last) - 3'(done_ended);
+    end
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (take_tail) begin
+      tail_q <= run_q;
+      tail_set_q <= run_set_q;
+      settle_q <= ($clog2(Settled + 1))'(Settled);
+    end else if (settle_q != '0) begin
+      settle_q <= settle_q - 1'b1;
+    end
+  end
+
+  conv_drain #(
+      .Inputs(Inputs),
+      .Outputs(Outputs),
+      .RequantizeLanes(RequantizeLanes)
+  ) i_drain (
+      .clk_i,
+      .rst_ni(run_rst_n),
+      .start_i(start_drain),
+      .plan_i(tail_q),
+      .set_i(tail_set_q),
+      .busy_o(drain_busy),
+      .reading_o(drain_reading),
+      .plan_o(drain),
+      .done_o(drain_done),
+      .scale_ready_i(scale_ready),
+      .scale_set_o(drain_set),
+      .scale_group_o(scale_group),
+      .scales_i(scales),
+      .d_en_o(d_en),
+      .d_addr_o(d_addr),
+      .d_data_i(d_data),
+      .drain_en_o,
+      .drain_table_o,
+      .drain_data_o(drain_o),
+      .drain_data_i(drain_i),
+      .om_en_o,
+      .om_addr_o,
+      .om_need_o,
+      .om_strobe_o,
+      .om_data_o,
+      .om_range_i,
+      .range_o(drain_range)
+  );
+
+  // Done and errors, in program order.
+  logic [IdBits-1:0] oldest_q, feature_id_q;
+  logic beyond_q;
+  localparam int unsigned Sources = 8;
+  localparam logic [Sources-1:0][3:0] Codes = {
+    isa_pkg::ErrorOutputRange,
+    isa_pkg::ErrorAccumulatorRange,
+    isa_pkg::ErrorTableRange,
+    isa_pkg::ErrorParameterRange,
+    isa_pkg::ErrorParameterRange,
+    isa_pkg::ErrorWeightRange,
+    isa_pkg::ErrorFeatureRange,
+    isa_pkg::ErrorIllegalInstruction
+  };
+
+  conv_errors #(
+      .Sources(Sources),
+      .Codes  (Codes)
+  ) i_errors (
+      .clk_i,
+      .rst_ni(rst_ni && !abort_i),
+      .error_i({
+        drain_range,
+        sums_range,
+        range_drain_i,
+        scale_range,
+        bias_range,
+        weights_range,
+        (fm_range_i || beyond_q),
+        next_illegal
+      }),
+      .id_i('{next.id, feature_id_q, weights_id, bias_id, scale_id, drain.id, sums_id, drain.id}),
+      .oldest_i(oldest_q),
+      .error_o,
+      .error_code_o,
+      .failed_o(failed)
+  );
+
+  always_ff @(posedge clk_i) begin
+    beyond_q <= step && address.beyond;
+    feature_id_q <= run_q.id;
+    if (!run_rst_n) oldest_q <= '0;
+    else if (done_o) oldest_q <= oldest_q + 1'b1;
+  end
+
+  assign done_o = (drain_done || done_ended) && run_rst_n;
+  assign idle_o = next_ready && state_q == StateIdle && !tail_busy_q && ended_q == '0 &&
+      !drain_busy;
+
+endmodule : dpu_conv
