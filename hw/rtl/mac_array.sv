@@ -28,22 +28,17 @@ module mac_array #(
     output logic [Outputs*SumBits-1:0] sum_o
 );
 
+  localparam int unsigned LutOutputs = Outputs - DspOutputs;
+  localparam int unsigned DspBits = DspOutputs > 1 ? $clog2(DspOutputs) : 1;
+  localparam int unsigned LutBits = LutOutputs > 1 ? $clog2(LutOutputs) : 1;
+
   if (Inputs < 8 || Inputs != 1 << $clog2(Inputs)) begin : gen_check_inputs
     $fatal(1, "Inputs (%0d) must be a power of two, at least 8.", Inputs);
-  end
-  if (Outputs < 2 || Outputs % 2 != 0) begin : gen_check_outputs
+  end else if (Outputs < 2 || Outputs % 2 != 0) begin : gen_check_outputs
     $fatal(1, "Outputs (%0d) must be even.", Outputs);
-  end
-  if (DspOutputs > Outputs || DspOutputs % 2 != 0) begin : gen_check_dsp
+  end else if (DspOutputs > Outputs || DspOutputs % 2 != 0) begin : gen_check_dsp
     $fatal(1, "DspOutputs (%0d) must be even, and at most Outputs (%0d).", DspOutputs, Outputs);
-  end
-
-  localparam int unsigned InDsp = Packed ? DspOutputs : 0;
-  localparam int unsigned InLut = Packed ? Outputs - DspOutputs : 0;
-  localparam int unsigned DspBits = InDsp > 1 ? $clog2(InDsp) : 1;
-  localparam int unsigned LutBits = InLut > 1 ? $clog2(InLut) : 1;
-
-  if (!Packed) begin : gen_plain
+  end else if (!Packed) begin : gen_plain
     mac_array_plain #(
         .Inputs(Inputs),
         .Outputs(Outputs)
@@ -56,36 +51,36 @@ module mac_array #(
         .x_i,
         .sum_o
     );
-  end
+  end else begin : gen_packed
+    if (DspOutputs > 0) begin : gen_dsp
+      mac_array_packed #(
+          .Inputs(Inputs),
+          .Outputs(DspOutputs)
+      ) i_packed (
+          .clk_i,
+          .load_en_i(load_en_i && 32'(load_output_i) < DspOutputs),
+          .load_output_i(DspBits'(load_output_i)),
+          .load_weights_i,
+          .swap_i,
+          .x_i,
+          .sum_o(sum_o[DspOutputs*SumBits-1:0])
+      );
+    end
 
-  if (InDsp > 0) begin : gen_packed
-    mac_array_packed #(
-        .Inputs(Inputs),
-        .Outputs(InDsp)
-    ) i_packed (
-        .clk_i,
-        .load_en_i(load_en_i && 32'(load_output_i) < InDsp),
-        .load_output_i(DspBits'(load_output_i)),
-        .load_weights_i,
-        .swap_i,
-        .x_i,
-        .sum_o(sum_o[InDsp*SumBits-1:0])
-    );
-  end
-
-  if (InLut > 0) begin : gen_lut
-    mac_array_lut #(
-        .Inputs(Inputs),
-        .Outputs(InLut)
-    ) i_lut (
-        .clk_i,
-        .load_en_i(load_en_i && 32'(load_output_i) >= InDsp),
-        .load_output_i(LutBits'(32'(load_output_i) - InDsp)),
-        .load_weights_i,
-        .swap_i,
-        .x_i,
-        .sum_o(sum_o[Outputs*SumBits-1:InDsp*SumBits])
-    );
+    if (LutOutputs > 0) begin : gen_lut
+      mac_array_lut #(
+          .Inputs(Inputs),
+          .Outputs(LutOutputs)
+      ) i_lut (
+          .clk_i,
+          .load_en_i(load_en_i && 32'(load_output_i) >= DspOutputs),
+          .load_output_i(LutBits'(32'(load_output_i) - DspOutputs)),
+          .load_weights_i,
+          .swap_i,
+          .x_i,
+          .sum_o(sum_o[Outputs*SumBits-1:DspOutputs*SumBits])
+      );
+    end
   end
 
 endmodule
