@@ -66,7 +66,6 @@ module dpu_conv
 );
 
   localparam int unsigned Array = dpu_pkg::ArrayLatency(Inputs);
-  localparam int unsigned Settled = Array + 5;  // from `tail` to the last sum, with its errors
   localparam int unsigned Groups = Outputs / RequantizeLanes;
   localparam int unsigned GroupBits = Groups > 1 ? $clog2(Groups) : 1;
 
@@ -190,80 +189,40 @@ module dpu_conv
       .scale_range_id_o(scale_id)
   );
 
-  // Sequencer.
-  typedef enum logic [1:0] {
-    StateIdle,
-    StateRun,
-    StateEnd
-  } state_e;
-  state_e state_q, state_d;
-  plan_t run_q, tail_q, drain;
-  logic [1:0] run_set_q, tail_set_q;
-  logic fresh_q, step, may_step, may_begin, tail_busy_q, take_tail, drain_reading;
-  address_t address;
-  logic [12:0] entry;
-  logic first_pixel, last_pixel, first_pass, last_pass;
-
-  function automatic logic overlap(plan_t a, plan_t b);
-    return (a.lower && b.lower) || (a.upper && b.upper);
-  endfunction
-
-  // Sums of an instruction before this one must be where its first pass looks for them, or have been drained.
-  logic tail_in_way, drain_in_way;
-  assign tail_in_way = tail_busy_q && overlap(
-      run_q, tail_q
-  ) && (tail_q.conv.last || tail_q.conv.acc_address != run_q.conv.acc_address);
-  assign drain_in_way = drain_reading && overlap(run_q, drain);
-  assign may_begin = !tail_in_way && !drain_in_way && (!run_q.conv.first || bias_ready) &&
-      !(fresh_q && last_pixel);
-  assign may_step = !first_pixel || (full && (!first_pass || may_begin));
-  assign step = state_q == StateRun && may_step && run_rst_n;
-  assign swap = step && first_pixel;
-  assign take_tail = state_q == StateEnd && !tail_busy_q;
-  assign take_run = (state_q == StateIdle || take_tail) && next_prepared && !run_taken_q &&
-      !(needs_scales && scale_busy);
-
-  always_comb begin
-    state_d = state_q;
-    if (step && last_pixel && last_pass) state_d = StateEnd;
-    else if (take_run) state_d = StateRun;
-    else if (take_tail) state_d = StateIdle;
-  end
-
-  always_ff @(posedge clk_i) begin
-    state_q <= run_rst_n ? state_d : StateIdle;
-    fresh_q <= take_run;
-    if (take_run) run_q <= next;
-    if (take_run) run_set_q <= next_set;
-  end
-
-  conv_addresses i_addresses (
-      .clk_i,
-      .load_i(take_run),
-      .plan_i(take_run ? next : run_q),
-      .step_i(step),
-      .address_o(address),
-      .entry_o(entry),
-      .first_pixel_o(first_pixel),
-      .last_pixel_o(last_pixel),
-      .first_pass_o(first_pass),
-      .last_pass_o(last_pass)
-  );
-
-  assign fm_en_o   = step;
-  assign fm_addr_o = address.value;
-  assign fm_need_o = run_q.conv.features4 ? 2'b01 : 2'b11;
-
+  // Passes.
+  plan_t tail, drain;
   pixel_t pixel;
-  assign pixel = '{
-          valid: step,
-          swap: swap,
-          take_bias: swap && first_pass && run_q.conv.first,
-          use_bias: first_pass && run_q.conv.first,
-          four: run_q.conv.features4,
-          entry: entry,
-          id: run_q.id
-      };
+  logic feature_range, drain_reading, tail_ready, tail_take, passes_idle;
+  logic [1:0] tail_set;
+  logic [IdBits-1:0] feature_id;
+  assign swap = pixel.swap;
+
+  conv_sequencer #(
+      .Inputs(Inputs)
+  ) i_sequencer (
+      .clk_i,
+      .rst_ni(run_rst_n),
+      .available_i(next_prepared && !run_taken_q && !(needs_scales && scale_busy)),
+      .plan_i(next),
+      .set_i(next_set),
+      .take_o(take_run),
+      .weights_full_i(full),
+      .bias_ready_i(bias_ready),
+      .pixel_o(pixel),
+      .fm_en_o,
+      .fm_addr_o,
+      .fm_need_o,
+      .fm_range_i,
+      .range_o(feature_range),
+      .range_id_o(feature_id),
+      .drain_reading_i(drain_reading),
+      .drain_i(drain),
+      .tail_o(tail),
+      .tail_set_o(tail_set),
+      .tail_ready_o(tail_ready),
+      .tail_take_i(tail_take),
+      .idle_o(passes_idle)
+  );
 
   logic d_en, sums_range;
   logic [11:0] d_addr;
@@ -294,34 +253,15 @@ module dpu_conv
       .range_id_o(sums_id)
   );
 
-  // From the last step to the last sum; then results, or nothing. `ended` have nothing and wait for their turn.
-  logic [$clog2(Settled+1)-1:0] settle_q;
+  // Then results, or nothing: `ended` instructions have none, and wait for their turn to be done.
   logic [2:0] ended_q;
-  logic drain_busy, drain_done, drain_range, leave_tail, start_drain, done_ended;
-  assign start_drain = leave_tail && tail_q.conv.last;
-  assign leave_tail = tail_busy_q && settle_q == '0 &&
-      (tail_q.conv.last ? !drain_busy && ended_q == '0 : ended_q != '1);
+  logic drain_busy, drain_done, drain_range, done_ended;
+  assign tail_take  = tail_ready && (tail.conv.last ? !drain_busy && ended_q == '0 : ended_q != '1);
   assign done_ended = !drain_busy && ended_q != '0;
 
   always_ff @(posedge clk_i) begin
-    if (!run_rst_n) begin
-      tail_busy_q <= 1'b0;
-      ended_q <= '0;
-    end else begin
-      if (take_tail) tail_busy_q <= 1'b1;
-      else if (leave_tail) tail_busy_q <= 1'b0;
-      ended_q <= ended_q + 3'(leave_tail && !tail_q.conv.last) - 3'(done_ended);
-    end
-  end
-
-  always_ff @(posedge clk_i) begin
-    if (take_tail) begin
-      tail_q <= run_q;
-      tail_set_q <= run_set_q;
-      settle_q <= ($clog2(Settled + 1))'(Settled);
-    end else if (settle_q != '0) begin
-      settle_q <= settle_q - 1'b1;
-    end
+    if (!run_rst_n) ended_q <= '0;
+    else ended_q <= ended_q + 3'(tail_take && !tail.conv.last) - 3'(done_ended);
   end
 
   conv_drain #(
@@ -331,9 +271,9 @@ module dpu_conv
   ) i_drain (
       .clk_i,
       .rst_ni(run_rst_n),
-      .start_i(start_drain),
-      .plan_i(tail_q),
-      .set_i(tail_set_q),
+      .start_i(tail_take && tail.conv.last),
+      .plan_i(tail),
+      .set_i(tail_set),
       .busy_o(drain_busy),
       .reading_o(drain_reading),
       .plan_o(drain),
@@ -359,8 +299,7 @@ module dpu_conv
   );
 
   // Done and errors, in program order.
-  logic [IdBits-1:0] oldest_q, feature_id_q;
-  logic beyond_q;
+  logic [IdBits-1:0] oldest_q;
   localparam int unsigned Sources = 8;
   localparam logic [Sources-1:0][3:0] Codes = {
     isa_pkg::ErrorOutputRange,
@@ -386,10 +325,10 @@ module dpu_conv
         scale_range,
         bias_range,
         weights_range,
-        (fm_range_i || beyond_q),
+        feature_range,
         next_illegal
       }),
-      .id_i('{next.id, feature_id_q, weights_id, bias_id, scale_id, drain.id, sums_id, drain.id}),
+      .id_i('{next.id, feature_id, weights_id, bias_id, scale_id, drain.id, sums_id, drain.id}),
       .oldest_i(oldest_q),
       .error_o,
       .error_code_o,
@@ -397,14 +336,11 @@ module dpu_conv
   );
 
   always_ff @(posedge clk_i) begin
-    beyond_q <= step && address.beyond;
-    feature_id_q <= run_q.id;
     if (!run_rst_n) oldest_q <= '0;
     else if (done_o) oldest_q <= oldest_q + 1'b1;
   end
 
   assign done_o = (drain_done || done_ended) && run_rst_n;
-  assign idle_o = next_ready && state_q == StateIdle && !tail_busy_q && ended_q == '0 &&
-      !drain_busy;
+  assign idle_o = next_ready && passes_idle && ended_q == '0 && !drain_busy;
 
 endmodule : dpu_conv
