@@ -35,7 +35,7 @@ from nibble.importers.graph_tools import (
     prune,
 )
 from nibble.importers.qdq import MOVES
-from nibble.importers.qonnx_fold import LARGEST_BIAS, Affine, fold, read_affine
+from nibble.importers.qonnx_fold import LARGEST_BIAS, LARGEST_INT4, Affine, fold, read_affine, refine
 from nibble.importers.qonnx_quant import (
     DOMAINS,
     Floats,
@@ -51,7 +51,7 @@ from nibble.onnx_io import Where
 
 OPSET, IR_VERSION = 21, 10
 """The first with INT4."""
-LAST_CODE, LARGEST_INT4 = 255, 7
+LAST_CODE = 255
 AFFINE = ("Add", "Sub", "Mul", "Div")
 STEPS = ("Relu", "LeakyRelu", "Clip")
 """What may stand between a convolution and its Quant."""
@@ -68,12 +68,17 @@ def is_qonnx(model: onnx.ModelProto) -> bool:
 def detach(model: onnx.ModelProto, where: Where) -> Quants:
     """Turn every Quant node of `model` into an Identity, which onnxruntime runs, and return what they said.
 
-    Nodes have names, constants are initializers. Raises UnsupportedError or InputError naming the node.
+    Nodes have names, constants are initializers; Identity of one, as PyTorch writes for equal ones, becomes that one.
+    Raises UnsupportedError or InputError naming the node.
     """
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     quants = {}
+    same: dict[str, str] = {}
     for node in model.graph.node:
-        if node.domain in DOMAINS:
+        node.input[:] = [same.get(name, name) for name in node.input]
+        if node.op_type == "Identity" and node.input[0] in constants:
+            same[node.output[0]] = node.input[0]
+        elif node.domain in DOMAINS:
             quants[node.name] = read_quant(node, constants, where)
             node.op_type, node.domain = "Identity", ""
             del node.input[1:], node.attribute[:]
@@ -159,10 +164,12 @@ class _Expander:
         output, grid = node.input[1], self.grids.get(node.input[0])
         if output in self.weights:
             codes, scale = self.weights[output]
-            affine = self._affine_behind(node, codes.shape) if grid and self._has_plain_bias(node, codes) else None
+            grid = grid if self._has_plain_bias(node, codes) else None
+            affine = self._affine_behind(node, codes.shape) if grid else None
             if grid and affine:
                 codes, scale = self._fold(node, codes, scale, affine, grid)
             if affine or output not in self.written:
+                codes, scale = self._refine(node, codes, scale, grid) if grid else (codes, scale)
                 node.input[1] = self._free(output) if output in self.written else output
                 self._write_weights(node, codes, self._scale_of_zeros(node, codes, scale), self.makers[output])
         self.nodes.append(node)
@@ -189,7 +196,7 @@ class _Expander:
             found = step if found is None else step.after(found)
             tensor = reader.output[0]
             passed.append(tensor)
-            if reader.op_type == "BatchNormalization" or self._is_quantized(tensor, *STEPS):
+            if reader.op_type == "BatchNormalization" or self._quantizers(tensor, *STEPS):
                 kept, node.output[0], self.makers[tensor] = found, tensor, node
                 self.done.update(passed)
         return kept
@@ -204,6 +211,15 @@ class _Expander:
         node.input[2:] = [self._add(f"{node.name}_bias_folded", folded)]
         self.constants[node.input[2]] = self.graph.initializer[-1]
         return codes, scale
+
+    def _refine(self, node: onnx.NodeProto, codes: Array, scale: Floats, grid: Grid) -> tuple[Array, Floats]:
+        """Return codes and scales whose steps are fine enough for the bias, if there is one and Quant nodes follow."""
+        readers = self._quantizers(node.output[0], *STEPS)
+        if len(node.input) < 3 or not node.input[2] or not readers:
+            return codes, scale
+        bias = numpy_helper.to_array(self.constants[node.input[2]]).astype(np.float64)
+        target = min(float(self.quants[reader.name].scale.min()) for reader in readers)
+        return refine(codes, scale, bias, grid, target)
 
     def _has_plain_bias(self, node: onnx.NodeProto, codes: Array) -> bool:
         """Tell whether the bias is absent, or a constant with a number for each channel."""
@@ -316,7 +332,7 @@ class _Expander:
         elif (
             node.op_type in ("Concat", "Add")
             and len(grids) == len(node.input)
-            and not self._is_quantized(node.output[0], "Relu")
+            and not self._quantizers(node.output[0], "Relu")
         ):
             result = _common(node.op_type, grids)
         if node.op_type == "Conv":
@@ -332,12 +348,12 @@ class _Expander:
         self.nodes.append(made)
         self._codes(f"{node.name}_codes", total, output, result, result)
 
-    def _is_quantized(self, tensor: str, *between: str) -> bool:
-        """Tell whether Quant nodes alone read `tensor`, perhaps behind one of the operators `between`."""
+    def _quantizers(self, tensor: str, *between: str) -> list[onnx.NodeProto]:
+        """Return the Quant nodes that alone read `tensor`, perhaps behind one of the operators `between`."""
         readers = self.readers[tensor]
         if len(readers) == 1 and readers[0].op_type in between:
             readers = self.readers[readers[0].output[0]]
-        return bool(readers) and all(reader.name in self.quants for reader in readers)
+        return readers if all(reader.name in self.quants for reader in readers) else []
 
     # Writing -----------------------------------------------------------------------------------------------------
 

@@ -22,6 +22,9 @@ from nibble.onnx_io import Where
 
 LARGEST_BIAS = 2.0**23
 """Codes of a bias whose channel has no weights: their rounding is within float32's own."""
+LARGEST_INT4, LARGEST_INT8 = 7, 127
+FINE, COARSE = 2.0**-4, 0.5
+"""Shares of an output code that a bias may be off: wished for, and worth twice the bits of the weights."""
 LEAST_SCALE = 2.0**-60
 """Of a channel without weights."""
 LOST = 2.0**-25
@@ -128,3 +131,26 @@ def fold(codes: Array, scale: Floats, bias: Doubles, affine: Affine, grid: Grid,
     if not (np.isfinite(shifts).all() and np.isfinite(folded).all() and (folded > 0).all()):
         raise UnsupportedError(where, f"{affine.label} that float32 cannot hold together with its Conv")
     return flipped.astype(np.int8), folded, shifts
+
+
+@np.errstate(all="ignore")
+def refine(codes: Array, scale: Floats, bias: Doubles, grid: Grid, target: float) -> tuple[Array, Floats]:
+    """Double codes and halve scales until the bias is within FINE of an output code, `target`, when it is rounded.
+
+    A bias is rounded to whole steps of the accumulator, which are wide where few products of few bits are summed. Codes
+    that INT4 holds stay there unless the bias would be off by COARSE.
+    """
+
+    def off() -> float:
+        step = scale.astype(np.float64) * float(grid.scale)
+        return float(np.abs(np.rint(bias / step) * step - bias).max(initial=0)) / target
+
+    wide = codes.astype(np.int16)
+    largest = int(np.abs(wide).max(initial=1))
+    most = (
+        LARGEST_INT4 if wide.max(initial=0) <= LARGEST_INT4 and wide.min(initial=0) >= ~LARGEST_INT4 else LARGEST_INT8
+    )
+    most = LARGEST_INT8 if off() > COARSE else most
+    while off() > FINE and 2 * largest <= most:
+        wide, scale, largest = 2 * wide, scale / np.float32(2), 2 * largest
+    return wide.astype(np.int8), scale

@@ -382,6 +382,29 @@ def test_folded_biases_are_off_by_half_a_step_at_most(kind: str) -> None:
     compared(net, net.quant(net.add("Relu", found), 5), pixels())
 
 
+@pytest.mark.parametrize(
+    ("bits", "target", "off", "kind"),
+    [(2, 1 / 4, 1 / 16, TensorProto.INT4), (2, 1 / 32, 1 / 16, TensorProto.INT8), (4, 1 / 4, 3 / 16, TensorProto.INT4)],
+)
+def test_steps_too_wide_for_a_bias_are_made_finer(bits: int, target: float, off: float, kind: int) -> None:
+    """Of steps of 1/8, 0.37 is off by 0.005; of 1/4 and a `target` of 1/4 it is off by half of that."""
+    net = Net()
+    x = net.quant("x", 2, scale=np.float32(0.5))
+    low, scale = 1 - 2 ** (bits - 1), np.float32(0.25)
+    codes = np.array([low, -low, low, 1]).reshape(4, 1, 1, 1).repeat(3, axis=1)
+    weights = net.quant(net.const((codes * scale).astype(np.float32)), bits, True, True, scale=scale)
+    bias = np.array([0.0, 0.125, 0.33, -0.17], np.float32)
+    output = net.quant(net.add("Conv", x, weights, net.const(bias)), 8, True, scale=np.float32(target))
+    result = integer(net.model(output))
+    values = {tensor.name: numpy_helper.to_array(tensor) for tensor in result.graph.initializer}
+    (stored,) = (tensor for tensor in result.graph.initializer if len(tensor.dims) == 4)
+    (node,) = (node for node in result.graph.node if node.op_type == "QLinearConv")
+    step = float(values[node.input[1]] * values[node.input[4]])
+    assert stored.data_type == kind
+    np.testing.assert_array_equal(values[stored.name].astype(int) * step, codes * 0.125)
+    assert np.abs(values[node.input[8]] * step - bias).max() <= off * target
+
+
 def normalized(gamma: Any, beta: Any, bits: int = 4, lowest: bool = False) -> tuple[Net, str]:
     """Two channels of weights behind a Quant, normalized."""
     net = Net()
