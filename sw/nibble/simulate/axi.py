@@ -14,6 +14,7 @@ from nibble.simulate.verilator import Harness, parse_ports
 _FRACTION = 1 << 32
 _HEADERS = (HW / "sim" / "axi_memory.h", HW / "sim" / "clocked.h")
 SLVERR, DECERR = 2, 3
+_RENAMED = "__SYM__"
 
 
 class MemoryStructure(ctypes.Structure):
@@ -91,7 +92,11 @@ def axi_harness(source: Path) -> Harness:
 
 
 def _ports_header(header: str) -> str:
-    inputs = [name for name, (way, _) in parse_ports(header).items() if way == "IN"]
-    clear = "".join(f"\n  std::memset(&top.{name}, 0, sizeof top.{name});" for name in inputs)
-    lines = ("#pragma once", "#include <cstring>", '#include "Vtop.h"', "")
-    return "\n".join(lines) + f"\ninline void clear_inputs(Vtop& top) {{{clear}\n}}\n"
+    """Return ports.h. Ports whose names C++ knows too, `interrupt` among them, get their plain names back."""
+    ports = parse_ports(header)
+    inputs = [name for name, (way, _) in ports.items() if way == "IN"]
+    renamed = [name.removeprefix(_RENAMED) for name in ports if name.startswith(_RENAMED)]
+    lines = ["#pragma once", "#include <cstring>", '#include "Vtop.h"', "inline void clear_inputs(Vtop& top) {"]
+    lines += [f"  std::memset(&top.{name}, 0, sizeof top.{name});" for name in inputs]
+    lines += ["}", *(f"#define {name} {_RENAMED}{name}" for name in renamed), ""]
+    return "\n".join(lines)
