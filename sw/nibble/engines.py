@@ -75,12 +75,18 @@ def open_engine(path: Path, engine: str, threads: int = 0) -> Engine:
 
         return CppsimEngine(path)
     if engine == "rtlsim":
-        if path.suffix != ".finn":
-            raise UnsupportedError("--engine", f"rtlsim for {path} (this version simulates FINN networks, .finn)")
+        return _rtlsim(path)
+    raise UnsupportedError("--engine", f"{engine} (this version has onnxruntime, cppsim and rtlsim)")
+
+
+def _rtlsim(path: Path) -> Engine:
+    if path.suffix == ".finn":
         from nibble.simulate.network import NetworkEngine
 
         return NetworkEngine(path)
-    raise UnsupportedError("--engine", f"{engine} (this version has onnxruntime, cppsim and rtlsim)")
+    from nibble.simulate.engine import RtlsimEngine
+
+    return RtlsimEngine(path)
 
 
 def _first_line(error: Exception) -> str:

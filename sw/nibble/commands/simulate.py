@@ -11,6 +11,7 @@ from nibble.console import JsonOption, out, print_table, progress, progress_of
 from nibble.errors import CheckFailedError, InputError, UnsupportedError
 
 if TYPE_CHECKING:
+    from nibble.graph.feeds import Feeds
     from nibble.simulate.check import Simulation
     from nibble.simulate.network import NetworkCheck
     from nibble.targets.dpu.program import Program
@@ -30,7 +31,8 @@ def simulate(
         typer.Argument(metavar="P", help="Program (.dpu, `nibble compile`) or FINN network (.finn, `nibble build`)."),
     ],
     engine: Annotated[
-        str | None, typer.Option(help="cppsim: the C++ model, for programs; rtlsim: Verilator, for FINN networks.")
+        str | None,
+        typer.Option(help="cppsim: the C++ model, for programs; rtlsim: the RTL in Verilator, cycles measured."),
     ] = None,
     image: Annotated[
         list[Path] | None, typer.Option("--image", metavar="I", help="Picture; repeatable. Random input without.")
@@ -45,7 +47,9 @@ def simulate(
 ) -> None:
     """Run a program or a network and compare what it computes with onnxruntime, element by element.
 
-    Example: nibble simulate yolov4-tiny.dpu --engine cppsim --image dog.jpg
+    Examples: nibble simulate yolov4-tiny.dpu --engine cppsim --image dog.jpg
+
+    nibble simulate yolov4-tiny.dpu --engine rtlsim --stall 0.2 --json measured.json
     """
     from nibble.files import check_outputs, write_json
 
@@ -53,7 +57,7 @@ def simulate(
     if program.suffix == ".finn":
         summary, result = _network(program, engine or "rtlsim", image or [], frames, board, stall)
     else:
-        summary, result = _program(program, engine or "cppsim", image or [], frames, board, kernel)
+        summary, result = _program(program, engine or "cppsim", image or [], frames, board, kernel, stall)
     _print(program, summary, result)
     if json_file:
         write_json(json_file, summary)
@@ -62,23 +66,48 @@ def simulate(
 
 
 def _program(
-    path: Path, engine: str, pictures: list[Path], count: int, board: str | None, kernel: str
+    path: Path, engine: str, pictures: list[Path], count: int, board: str | None, kernel: str, stall: float
 ) -> tuple[Summary, Simulation]:
     from nibble.simulate.check import frames_of
-    from nibble.simulate.check import simulate as run
-    from nibble.simulate.engine import CppsimCore
     from nibble.targets.dpu.program import load_program
 
-    if engine != "cppsim":
-        raise UnsupportedError("--engine", f"{engine} (this version simulates programs with cppsim)")
+    if engine not in ("cppsim", "rtlsim"):
+        raise UnsupportedError("--engine", f"{engine} (programs are simulated with cppsim and rtlsim)")
     if kernel not in ("fast", "reference"):
         raise InputError("--kernel", kernel, "fast or reference")
     loaded = load_program(path)
     _check_board(path, "program", loaded.manifest.board.name, board)
     feeds = frames_of(loaded.golden, path, pictures, count)
-    core = CppsimCore(loaded.manifest.dpu, kernel)  # type: ignore[arg-type]
-    result = run(loaded, core, progress(feeds, "Simulating"))
-    return _program_summary(loaded, result), result
+    return _rtlsim(loaded, feeds, stall) if engine == "rtlsim" else _cppsim(loaded, feeds, kernel)
+
+
+def _cppsim(program: Program, feeds: list[Feeds], kernel: str) -> tuple[Summary, Simulation]:
+    from nibble.simulate.check import simulate as run
+    from nibble.simulate.engine import CppsimCore
+
+    core = CppsimCore(program.manifest.dpu, kernel)  # type: ignore[arg-type]
+    result = run(program, core, progress(feeds, "Simulating"))
+    cycles = max(program.manifest.predicted_cycles, 1)
+    return _program_summary("cppsim", program, result, cycles, "predicted"), result
+
+
+def _rtlsim(program: Program, feeds: list[Feeds], stall: float) -> tuple[Summary, Simulation]:
+    from nibble.simulate.measure import measure
+
+    with progress_of("Simulating") as track:
+        measured = measure(program, feeds, stall=stall, track=track)
+    cycles = measured.counters["cycles"]
+    layers = [
+        {"name": each.name, "macs": each.macs, "predicted_cycles": each.predicted_cycles, "cycles": took}
+        for each, took in measured.layers
+    ]
+    summary = {
+        **_program_summary("rtlsim", program, measured.simulation, cycles, "measured"),
+        "predicted_cycles": program.manifest.predicted_cycles,
+        "counters": measured.counters,
+        "layers": layers,
+    }
+    return summary, measured.simulation
 
 
 def _network(
@@ -103,15 +132,14 @@ def _check_board(path: Path, what: str, found: str, wanted: str | None) -> None:
         raise InputError(path, f"a {what} for board {found}", f"one for {wanted}: compile again")
 
 
-def _program_summary(program: Program, result: Simulation) -> Summary:
+def _program_summary(engine: str, program: Program, result: Simulation, cycles: int, kind: str) -> Summary:
     manifest = program.manifest
     macs = sum(layer.macs for layer in manifest.layers)
-    cycles = max(manifest.predicted_cycles, 1)
     return {
-        "engine": "cppsim",
+        "engine": engine,
         **_compared(result),
         **_speed(macs, cycles, manifest.board.clock_mhz),
-        "cycles_are": "predicted",
+        "cycles_are": kind,
         "mac_per_cycle_limit": manifest.dpu.macs_per_cycle,
     }
 
@@ -152,14 +180,27 @@ def _speed(macs: int, cycles: int, clock_mhz: float) -> Summary:
 def _print(path: Path, summary: Summary, result: Simulation) -> None:
     for name, wrong in result.mismatches.items():
         out.print(f"{name}: {wrong} elements differ")
-    latency = [("latency (cycles)", f"{summary['latency_cycles']:,}")] if "latency_cycles" in summary else []
     rows = [
         ("compared with onnxruntime", f"{result.tensors_compared} tensors, {result.elements_compared:,} elements"),
         ("mismatches", f"{summary['mismatches']:,}"),
         (f"cycles ({summary['cycles_are']})", f"{summary['cycles']:,}"),
-        *latency,
+        *_measured(summary),
         ("MAC/cycle", f"{summary['mac_per_cycle']:.0f} of {summary['mac_per_cycle_limit']}"),
         ("frames/s", f"{summary['fps']:.1f} at {summary['clock_mhz']:g} MHz"),
         ("wall time a frame", f"{summary['wall_s'] * 1e3:.0f} ms"),
     ]
     print_table(f"{path} on {summary['engine']}, {result.frames} frame{'s' * (result.frames > 1)}", ("", ""), rows)
+
+
+def _measured(summary: Summary) -> list[tuple[str, str]]:
+    """Rows that only some simulations know."""
+    rows = []
+    if "latency_cycles" in summary:
+        rows.append(("latency (cycles)", f"{summary['latency_cycles']:,}"))
+    if "counters" in summary:
+        counters = summary["counters"]
+        rows.append(("cycles (predicted)", f"{summary['predicted_cycles']:,}"))
+        rows.append(("array at work (cycles)", f"{counters['cycles_mac']:,}"))
+        waits = (f"{counters[f'cycles_wait_{cause}']:,}" for cause in ("features", "weights", "store"))
+        rows.append(("waiting for features, weights, stores", ", ".join(waits)))
+    return rows

@@ -15,7 +15,7 @@ from nibble.errors import CheckFailedError
 from nibble.graph.feeds import Feeds, picture_reader, random_feeds
 from nibble.graph.lower.prepare import tensor_types
 from nibble.importers.probe import probe
-from nibble.simulate.execute import Array, Core, Execution, as_floats, open_session, run_session
+from nibble.simulate.execute import Array, Core, Execution, Observer, as_floats, open_session, run_session
 from nibble.targets.dpu.program import Program
 
 
@@ -60,26 +60,52 @@ def frames_of(golden: bytes, where: Path, pictures: Sequence[Path], random: int 
     return [read(picture) for picture in pictures]
 
 
-def simulate(program: Program, core: Core, frames: Iterable[Feeds]) -> Simulation:
-    """Run each of `frames` on `core` twice: timed, then layer by layer against onnxruntime."""
+def simulate(program: Program, core: Core, frames: Iterable[Feeds], *, once: bool = False) -> Simulation:
+    """Run each of `frames` on `core` twice: timed, then layer by layer against onnxruntime.
+
+    With `once` the run that is compared is also the timed one: for cores that are slow beside the comparison.
+    """
     checked = [name for layer in program.manifest.layers for name in layer.tensors]
     golden = open_session(ort.with_outputs(onnx.load_model_from_string(program.golden), checked), "golden.onnx")
     execution = Execution(program, core)
     simulation = Simulation()
     for feeds in frames:
-        _run_frame(simulation, execution, feeds, run_session(golden, feeds, "golden.onnx"))
+        expected = run_session(golden, feeds, "golden.onnx")
+        if not once:
+            _run_outputs(simulation, execution, feeds, expected, None)
+        _run_layers(simulation, execution, feeds, expected, once)
     return simulation
 
 
-def _run_frame(simulation: Simulation, execution: Execution, feeds: Feeds, expected: Mapping[str, Array]) -> None:
+def _run_outputs(
+    simulation: Simulation,
+    execution: Execution,
+    feeds: Feeds,
+    expected: Mapping[str, Array],
+    observe: Observer | None,
+) -> None:
+    """Run a timed frame and compare its outputs."""
     started = time.perf_counter()
-    outputs = execution.run(feeds)
+    outputs = execution.run(feeds, observe)
     simulation.wall_s += time.perf_counter() - started
     simulation.frames += 1
     for name, output in outputs.items():
         simulation.compare(name, as_floats(output), expected[name])
-    before = simulation.tensors_compared
-    execution.run(feeds, lambda name, value: simulation.compare(name, value, expected[name]))
-    layers = execution.program.manifest.layers
-    if simulation.tensors_compared - before != sum(len(layer.tensors) for layer in layers):
+
+
+def _run_layers(
+    simulation: Simulation, execution: Execution, feeds: Feeds, expected: Mapping[str, Array], timed: bool
+) -> None:
+    """Run a frame and compare the tensors of every layer, and when it is `timed` the outputs."""
+    missing = {name for layer in execution.program.manifest.layers for name in layer.tensors}
+
+    def observe(name: str, value: Array) -> None:
+        missing.discard(name)
+        simulation.compare(name, value, expected[name])
+
+    if timed:
+        _run_outputs(simulation, execution, feeds, expected, observe)
+    else:
+        execution.run(feeds, observe)
+    if missing:
         raise CheckFailedError("the program ended before its last layer")

@@ -1,4 +1,4 @@
-"""cppsim as a core for programs, and as an engine for pictures."""
+"""cppsim as a core for programs; cppsim and rtlsim as engines for pictures."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from nibble import onnx_io
 from nibble.config import DpuConfig
 from nibble.errors import CheckFailedError, InputError
 from nibble.simulate.cppsim import Cppsim, Kernel
-from nibble.simulate.execute import Execution
+from nibble.simulate.dpu_rtlsim import RtlsimCore
+from nibble.simulate.execute import Core, Execution
 from nibble.targets.dpu.memory import Memory
-from nibble.targets.dpu.program import load_program
+from nibble.targets.dpu.program import Manifest, load_program
 from nibble.yolo.decode import Outputs
 from nibble.yolo.letterbox import Pixels, to_input
 from nibble.yolo.spec import METADATA_KEY
@@ -32,20 +33,38 @@ class CppsimCore:
             raise CheckFailedError(f"cppsim: error {result.error} at the instruction at byte {result.error_address:#x}")
 
 
-class CppsimEngine:
-    """Pictures through a program on cppsim; its raw heads leave as integers."""
+class _ProgramEngine:
+    """Pictures through a program on a core; its raw heads leave as integers."""
 
-    name = "cppsim"
-
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, core: Callable[[Manifest], Core]) -> None:
         """Open the program at `path`; raises InputError when it is none, or carries no decoder facts."""
         program = load_program(path)
         if METADATA_KEY not in program.manifest.metadata:
             raise InputError(path, "a program without decoder facts", "one compiled from a model with them")
         self.decoder = onnx_io.read_decoder(onnx.load_model_from_string(program.golden), path)
         self._input = program.manifest.inputs[0]
-        self._execution = Execution(program, CppsimCore(program.manifest.dpu))
+        self._execution = Execution(program, core(program.manifest))
 
     def infer(self, picture: Pixels) -> Outputs:
         """Return the outputs for a letterboxed picture, uint8 (H, W, 3), RGB."""
         return self._execution.run({self._input: to_input(picture, self.decoder.preprocess)})
+
+
+class CppsimEngine(_ProgramEngine):
+    """Pictures through a program on the C++ model."""
+
+    name = "cppsim"
+
+    def __init__(self, path: Path) -> None:
+        """Open the program at `path`; raises InputError when it is none, or carries no decoder facts."""
+        super().__init__(path, lambda manifest: CppsimCore(manifest.dpu))
+
+
+class RtlsimEngine(_ProgramEngine):
+    """Pictures through a program on the Verilated core, with the DDR of the program's board."""
+
+    name = "rtlsim"
+
+    def __init__(self, path: Path) -> None:
+        """Open the program at `path` as CppsimEngine does, and build the core; raises NibbleError when that fails."""
+        super().__init__(path, lambda manifest: RtlsimCore(manifest.dpu, manifest.board))

@@ -88,12 +88,11 @@ def test_the_engine_to_come_is_named_as_such(make_model: MakeModel) -> None:
     assert str(raised.value) == "--engine: pynq (this version has onnxruntime, cppsim and rtlsim) is not supported"
 
 
-def test_rtlsim_wants_a_network(make_model: MakeModel) -> None:
+def test_rtlsim_wants_a_program_or_a_network(make_model: MakeModel) -> None:
     path = make_model()
-    with pytest.raises(UnsupportedError) as raised:
+    with pytest.raises(InputError) as raised:
         open_engine(path, "rtlsim")
-    expected = f"--engine: rtlsim for {path} (this version simulates FINN networks, .finn) is not supported"
-    assert str(raised.value) == expected
+    assert str(raised.value).endswith("expected a DPU program of version 1, as `nibble compile` writes it")
 
 
 def test_other_engines_are_refused(make_model: MakeModel) -> None:
