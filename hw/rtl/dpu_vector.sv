@@ -22,6 +22,8 @@ module dpu_vector #(
     output isa_pkg::error_e                                error_code_o,
     input  logic                                           abort_i,
     output logic                                           idle_o,
+    /// The memories' ports are free: an instruction that was taken waits for it.
+    input  logic                                           go_i,
 
     output logic                            fm_en_o,
     output logic [dpu_pkg::AddressBits-1:0] fm_addr_o,
@@ -40,15 +42,15 @@ module dpu_vector #(
 
     output logic                vector_en_o,
     output logic [         3:0] vector_table_o,
-    output logic [Inputs*8-1:0] vector_index_o,
-    input  logic [Inputs*8-1:0] vector_data_i,
-    input  logic                vector_range_i,
+    output logic [Inputs*8-1:0] vector_o,
+    input  logic [Inputs*8-1:0] vector_i,
+    input  logic                range_vector_i,
 
     output logic                inner_en_o,
     output logic [         3:0] inner_table_o,
-    output logic [ Lanes*8-1:0] inner_index_o,
-    input  logic [Lanes*32-1:0] inner_data_i,
-    input  logic                inner_range_i
+    output logic [ Lanes*8-1:0] inner_o,
+    input  logic [Lanes*32-1:0] inner_i,
+    input  logic                range_inner_i
 );
 
   import isa_pkg::*;
@@ -185,8 +187,8 @@ module dpu_vector #(
       .final_i(tag.is_final),
       .pixel_i(pixel),
       .inner_en_o,
-      .inner_index_o,
-      .inner_data_i,
+      .inner_o,
+      .inner_i,
       .valid_o(y_valid),
       .final_o(y_final),
       .y_o    (y)
@@ -210,9 +212,9 @@ module dpu_vector #(
       .output_error_o(write_error),
       .table_error_o (map_error),
       .vector_en_o,
-      .vector_index_o,
-      .vector_data_i,
-      .vector_range_i,
+      .vector_o,
+      .vector_i,
+      .range_vector_i,
       .om_en_o       (write),
       .om_addr_o     (om_write_addr),
       .om_need_o     (om_write_need),
@@ -231,9 +233,9 @@ module dpu_vector #(
   // Control.
   always_comb begin
     error_d = ErrorNone;
-    if (state_q == StateSetup && illegal) error_d = ErrorIllegalInstruction;
+    if (load && illegal) error_d = ErrorIllegalInstruction;
     else if (feature_error) error_d = ErrorFeatureRange;
-    else if (map_error || inner_read_q && inner_range_i) error_d = ErrorTableRange;
+    else if (map_error || inner_read_q && range_inner_i) error_d = ErrorTableRange;
     else if (read_error || write_error) error_d = ErrorOutputRange;
   end
 
@@ -241,7 +243,7 @@ module dpu_vector #(
     state_d = state_q;
     unique case (state_q)
       StateIdle: if (start_i) state_d = StateSetup;
-      StateSetup: state_d = StateRun;
+      StateSetup: if (go_i) state_d = StateRun;
       StateRun: if (written) state_d = StateIdle;
       default: state_d = StateFailed;
     endcase
@@ -249,7 +251,7 @@ module dpu_vector #(
     if (abort_i) state_d = StateIdle;
   end
 
-  assign load = state_q == StateSetup;
+  assign load = state_q == StateSetup && go_i;
   assign running = rst_ni && !abort_i && (state_q == StateSetup || state_q == StateRun);
   assign ready_o = state_q == StateIdle && !abort_i;
   assign idle_o = state_q == StateIdle || state_q == StateFailed;

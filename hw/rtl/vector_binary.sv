@@ -11,12 +11,12 @@ module vector_binary #(
     input  logic                              rst_ni,
     input  vector_pkg::setup_t                setup_i,
     input  logic                              valid_i,
-    input  logic                              b_i,            // else a
+    input  logic                              b_i,         // else a
     input  logic                              final_i,
     input  logic               [Inputs*8-1:0] pixel_i,
     output logic                              inner_en_o,
-    output logic               [ Lanes*8-1:0] inner_index_o,
-    input  logic               [Lanes*32-1:0] inner_data_i,
+    output logic               [ Lanes*8-1:0] inner_o,
+    input  logic               [Lanes*32-1:0] inner_i,
     output logic                              valid_o,
     output logic                              final_o,
     output logic               [Inputs*8-1:0] y_o
@@ -42,7 +42,7 @@ module vector_binary #(
   assign feed = left_q != 0;
   assign last = left_q == CountBits'(1);
   assign inner_en_o = feed && !setup_i.multiply;
-  assign inner_index_o = b_q[Lanes*8-1:0];
+  assign inner_o = b_q[Lanes*8-1:0];
   assign valid_o = valid_q;
   assign final_o = final_result_q;
   assign y_o = y_q;
@@ -53,7 +53,7 @@ module vector_binary #(
         .setup_i,
         .a_i    (a_q[l*8+:8]),
         .b_i    (b_q[l*8+:8]),
-        .inner_i(inner_data_i[l*32+:32]),
+        .inner_i(inner_i[l*32+:32]),
         .y_o    (results[l*8+:8])
     );
   end

@@ -20,9 +20,9 @@ module vector_write #(
     output logic                            table_error_o,
 
     output logic                vector_en_o,
-    output logic [Inputs*8-1:0] vector_index_o,
-    input  logic [Inputs*8-1:0] vector_data_i,
-    input  logic                vector_range_i,
+    output logic [Inputs*8-1:0] vector_o,
+    input  logic [Inputs*8-1:0] vector_i,
+    input  logic                range_vector_i,
 
     output logic                            om_en_o,
     output logic [dpu_pkg::AddressBits-1:0] om_addr_o,
@@ -42,10 +42,10 @@ module vector_write #(
   logic [SumBits-1:0] address_q;
 
   assign vector_en_o = valid_i && table_i;
-  assign vector_index_o = pixel_i;
-  assign table_error_o = looked_up_q && vector_range_i;
+  assign vector_o = pixel_i;
+  assign table_error_o = looked_up_q && range_vector_i;
 
-  assign mapped = table_i ? vector_data_i : pixel_q[TableLatency-1];
+  assign mapped = table_i ? vector_i : pixel_q[TableLatency-1];
   for (genvar l = 0; l < Inputs; l++) begin : gen_lane
     assign packed4[l*4+:4] = mapped[l*8+:4];
   end
