@@ -13,6 +13,8 @@ settings.load_profile("default")
 
 ROOT = Path(__file__).parent.parent
 SLOW = "slow: runs with --slow (make test-slow)"
+OPT_IN = "opt-in: "
+"""How the reason starts where a test is skipped for want of what nibble does not ask for."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -32,11 +34,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """With --require-data, a test that was skipped fails the run, but for those that --slow would run."""
+    """With --require-data, a test that was skipped fails the run, but for slow and opt-in ones."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if reporter is None or not session.config.getoption("--require-data"):
         return
-    lacking = [report for report in reporter.stats.get("skipped", []) if SLOW not in str(report.longrepr)]
+    skipped = [str(report.longrepr) for report in reporter.stats.get("skipped", [])]
+    lacking = [reason for reason in skipped if SLOW not in reason and OPT_IN not in reason]
     if lacking:
         reporter.write_line(f"\n{len(lacking)} skipped for want of data or packages (-rs lists them)", red=True)
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

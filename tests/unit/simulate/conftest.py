@@ -1,4 +1,4 @@
-"""Lets the tests here import the helpers that lie beside them, and those of the compiler's tests."""
+"""Lets the tests here import the helpers that lie beside them, and those of the targets' tests."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "targets" / "dpu")]
+sys.path[:0] = [str(HERE), *(str(HERE.parent / "targets" / name) for name in ("dpu", "finn"))]
