@@ -100,13 +100,18 @@ class Fifos:
             layer = getCustomOp(node)
             depths = [self._depth(fifo_name(node, port)) for port in range(len(node.output))]
             layer.set_nodeattr("outFIFODepths", depths)
-            entering = [self._depth(f"{name}_fifo") for name in _entries(model, node)]
-            layer.set_nodeattr("inFIFODepths", entering)
+            layer.set_nodeattr("inFIFODepths", self._entering(model, node))
         inserted = _transformed(dataflow.with_model(model), InsertFIFO(create_shallow_fifos=True))
         for node in inserted.model.graph.node:
             if node.op_type == "StreamingFIFO" and getCustomOp(node).get_ram_style() == "ultra" and not self.ultra:
                 getCustomOp(node).set_nodeattr("ram_style", "block")
         return inserted
+
+    def _entering(self, model: ModelWrapper, node: NodeProto) -> list[int]:
+        """Return the depths of FIFOs at the inputs of the graph; FINN takes the larger one of a stream's two ends."""
+        borders = {value.name for value in model.graph.input}
+        pairs = zip(_activations(model, node), _entries(model, node), strict=True)
+        return [self._depth(f"{name}_fifo") if stream in borders else SMALLEST_FIFO for stream, name in pairs]
 
     def _depth(self, name: str) -> int:
         return max(self.depths.get(name, self.default), SMALLEST_FIFO)
@@ -208,7 +213,7 @@ def rtl_only(dataflow: Dataflow, where: str) -> None:
     """Raise UnsupportedError naming the first layer that has no RTL."""
     for node in dataflow.model.graph.node:
         if not node.op_type.endswith("_rtl"):
-            raise UnsupportedError(where, f"layer {node.name!r} in rtlsim: {node.op_type} is HLS, which needs Vivado")
+            raise UnsupportedError(where, f"layer {node.name!r} in rtlsim: {node.op_type} (HLS needs Vivado)")
 
 
 def _activations(model: ModelWrapper, node: NodeProto) -> list[str]:
