@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,9 @@ pytest.importorskip("finn")
 from finn_nets import PART, Net, goldens, lowered
 from qonnx.custom_op.registry import getCustomOp
 
+from nibble.importers.onnx_model import import_onnx
 from nibble.importers.qdq import to_qoperator
+from nibble.paths import EMBEDDED_MODELS
 from nibble.simulate.dataflow import PassCheck, execute
 from nibble.targets.finn.dataflow import Dataflow
 from nibble.targets.finn.library import open_finn
@@ -353,3 +356,16 @@ def test_qdq_through_the_importer(unsigned: bool) -> None:
         *("ConvolutionInputGenerator", "MVAU", "Thresholding", "ConvolutionInputGenerator", "Pool"),
         *("MVAU", "Thresholding"),
     ]
+
+
+def test_qonnx_through_the_importer(tmp_path: Path) -> None:
+    """The embedded face detector for 64 x 64 pixels."""
+    model = onnx.load(EMBEDDED_MODELS / "lpyolo-faces-4w4a-qonnx.onnx")
+    for value, side in ((model.graph.input[0], 64), (model.graph.output[0], 2)):
+        for dim in value.type.tensor_type.shape.dim[2:]:
+            dim.dim_value = side
+    onnx.save(model, tmp_path / "qonnx.onnx")
+    dataflow = check(import_onnx(tmp_path / "qonnx.onnx"))
+    assert kinds(dataflow).count("MVAU") == 10
+    types = {dataflow.model.get_tensor_datatype(node.output[0]).name for node in dataflow.model.graph.node}
+    assert {name for name in types if name.startswith("UINT")} == {"UINT4", "UINT8"}
