@@ -70,6 +70,8 @@ class Bench {
         t.write_data_valid = 1;
       }
     }
+    // Without VALID the data are noise, which must not be written.
+    if (!t.write_data_valid) std::memset(&t.write_data, static_cast<int>(random_()), sizeof t.write_data);
     t.read_data_ready = !random_.chance(reads.stall);
     memory_.offer();
     design_.edge(0);

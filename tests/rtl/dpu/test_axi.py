@@ -217,14 +217,13 @@ def test_abort_ends_in_order_and_the_next_run_works(
 ) -> None:
     data, ranges = memory(), [(i * 1900 + i, 1700 + i) for i in range(10)]
     words = words_to_write(ranges, bus, seed)
-    untouched = np.ones(SIZE, bool)
-    for offset, count in ranges:
-        untouched[offset : offset + count] = False
+    written = memory()
+    write(written, ranges, words, bus)
     with AxiBench(bus, data, MemoryModel(latency, None, stall, jitter=20, seed=seed)) as bench:
         read, wrote, _ = bench.run(
             Requests(ranges, stall=stall), Requests(ranges, words, stall), abort_after=after, abort_for=length
         )
-        np.testing.assert_array_equal(data[untouched], memory()[untouched])
+        assert ((data == memory()) | (data == written)).all()
         again = [(3, 700), (4000, 300)]
         before = data.copy()
         words = words_to_write([(9001, 2000)], bus)
