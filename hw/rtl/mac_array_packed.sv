@@ -84,7 +84,7 @@ module mac_array_packed #(
         logic signed [7:0] high, low, x_q;
         logic signed [Shift+7:0] shadow_q, active_q;
         logic signed [Shift+15:0] product_q;
-        logic signed [Shift+HighBits-1:0] sum_q;
+        logic signed [47:0] sum_q;  // the whole P, for the cascade
 
         assign low  = load_weights[i][8*Lane+:8];
         assign high = load_weights[i][8*(Inputs+Lane)+:8];

@@ -55,7 +55,7 @@ class Stimulus:
         return values | {"load_weights_i": pack(rows, 8), "x_i": pack(self.x, 8)}
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", ["plain", "packed", "mixed"])
 @pytest.mark.parametrize(("inputs", "outputs"), SIZES)
 def test_multiplies_each_pixel_with_the_weights_of_its_pass(inputs: int, outputs: int, variant: str) -> None:
     packed, share = VARIANTS[variant]
