@@ -148,12 +148,14 @@ module dpu_registers
   always_ff @(posedge clk_i) begin
     if (!rst_ni || start_o) begin
       {cycles_q, mac_q, features_q, weights_q, store_q, instructions_q} <= '0;
-    end else if (busy_i) begin
-      cycles_q <= counted(cycles_q, 3'd1);
-      mac_q <= counted(mac_q, 3'(mac_active_i));
-      features_q <= counted(features_q, 3'(stall_i[0]));
-      weights_q <= counted(weights_q, 3'(stall_i[1]));
-      store_q <= counted(store_q, 3'(stall_i[2]));
+    end else begin
+      if (busy_i) begin
+        cycles_q <= counted(cycles_q, 3'd1);
+        mac_q <= counted(mac_q, 3'(mac_active_i));
+        features_q <= counted(features_q, 3'(stall_i[0]));
+        weights_q <= counted(weights_q, 3'(stall_i[1]));
+        store_q <= counted(store_q, 3'(stall_i[2]));
+      end
       instructions_q <= counted(instructions_q, completed_i);
     end
   end
