@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -40,19 +41,21 @@ def import_onnx(path: Path, options: Options = NO_OPTIONS, shape: Shape | None =
     fix_input(model, path, shape)
     quants = qonnx.detach(model, path) if qonnx.is_qonnx(model) else None
     probe(model, path)
-    if quants is not None:
-        model = qonnx.to_qdq(model, quants, path)
     if has_decoder(model) and not options.decoder:
         if options != NO_OPTIONS:
             raise InputError(path, "decoder facts inside", "--decoder too, where options replace them")
         decoder = read_decoder(model, path)
     else:
         groups, kind = _heads(model, path, options)
+        if quants is not None:
+            groups = [
+                [replace(head, tensor=qonnx.end(model, quants, head.tensor)) for head in group] for group in groups
+            ]
         recognise.check_options(kind, options)
         names = _names(model, groups)
         heads.cut(model, [head for group in groups for head in group], names)
         decoder = recognise.describe(model, path, kind, groups, names, options)
-    model = _final(_from_qonnx(model, path) if quants is not None else _integer_or_simple(model, path), path)
+    model = _final(_from_qonnx(model, quants, path) if quants is not None else _integer_or_simple(model, path), path)
     write_decoder(model, decoder)
     return model
 
@@ -94,8 +97,9 @@ def _integer_or_simple(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
     return to_qoperator(model) if is_qdq(model) else _without_float_islands(model, path)
 
 
-def _from_qonnx(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
-    """Rewrite what `qonnx.to_qdq` wrote, and record how many biases were rounded."""
+def _from_qonnx(model: onnx.ModelProto, quants: qonnx.Quants, path: Path) -> onnx.ModelProto:
+    """Rewrite a detached model, by way of QDQ, and record how many biases were rounded."""
+    model = qonnx.to_qdq(model, quants, path)
     qonnx_checks.check_operators(model, path)
     result = to_qoperator(model)
     qonnx_checks.check_integers(result, path)

@@ -35,7 +35,7 @@ from nibble.importers.graph_tools import (
     prune,
 )
 from nibble.importers.qdq import MOVES
-from nibble.importers.qonnx_fold import LARGEST_BIAS, LARGEST_INT4, Affine, fold, read_affine, refine
+from nibble.importers.qonnx_fold import AFFINE, LARGEST_BIAS, LARGEST_INT4, Affine, fold, read_affine, refine
 from nibble.importers.qonnx_quant import (
     DOMAINS,
     Floats,
@@ -52,7 +52,6 @@ from nibble.onnx_io import Where
 OPSET, IR_VERSION = 21, 10
 """The first with INT4."""
 LAST_CODE = 255
-AFFINE = ("Add", "Sub", "Mul", "Div")
 STEPS = ("Relu", "LeakyRelu", "Clip")
 """What may stand between a convolution and its Quant."""
 
@@ -84,6 +83,25 @@ def detach(model: onnx.ModelProto, where: Where) -> Quants:
             del node.input[1:], node.attribute[:]
     keep_used_domains(model)
     return quants
+
+
+def end(model: onnx.ModelProto, quants: Quants, head: str) -> str:
+    """Return the last tensor of a head of a detached `model`: of its Quant, even behind constants that scale and shift.
+
+    Without Quant, of its BatchNormalization; else `head`, a convolution's result.
+    """
+    readers, outputs = consumers(model.graph), {output.name for output in model.graph.output}
+    constants = {tensor.name for tensor in model.graph.initializer}
+    tensor = head
+    while tensor not in outputs and len(readers[tensor]) == 1:
+        (reader,) = readers[tensor]
+        if reader.name in quants:
+            return str(reader.output[0])
+        if reader.op_type not in (*AFFINE, "BatchNormalization") or not constants >= {*reader.input} - {tensor}:
+            break
+        tensor = str(reader.output[0])
+        head = tensor if reader.op_type == "BatchNormalization" else head
+    return head
 
 
 def to_qdq(model: onnx.ModelProto, quants: Quants, where: Where) -> onnx.ModelProto:
@@ -171,14 +189,8 @@ class _Expander:
             if affine or output not in self.written:
                 codes, scale = self._refine(node, codes, scale, grid) if grid else (codes, scale)
                 node.input[1] = self._free(output) if output in self.written else output
-                self._write_weights(node, codes, self._scale_of_zeros(node, codes, scale), self.makers[output])
+                self._write_weights(node.input[1], codes, self._scale_of_zeros(node, codes, scale), self.makers[output])
         self.nodes.append(node)
-
-    def _write_weights(self, node: onnx.NodeProto, codes: Array, scale: Floats, maker: onnx.NodeProto) -> None:
-        output = node.input[1]
-        self.written.add(output)
-        inputs = [self._codes_of(output, codes, self.quants[maker.name]), self._add(f"{output}_scale", scale)]
-        self._emit("DequantizeLinear", maker.name, inputs, output, axis=0)
 
     def _affine_behind(self, node: onnx.NodeProto, shape: tuple[int, ...]) -> Affine | None:
         """Take what scales and shifts the result of `node`, up to a Quant or the last BatchNormalization, as one.
@@ -238,12 +250,15 @@ class _Expander:
         wanted = (bias / (LARGEST_BIAS * float(grid.scale))).astype(np.float32)
         return np.where((bias >= 2.0**31 * step) & ~codes.reshape(len(codes), -1).any(axis=1), wanted, scale)
 
-    def _codes_of(self, output: str, codes: Array, quant: Quant) -> str:
-        if quant.bits > 4 or codes.max(initial=0) > LARGEST_INT4:
-            return self._add(f"{output}_codes", codes)
-        name = self._free(f"{output}_int4")
-        self.graph.initializer.append(helper.make_tensor(name, TensorProto.INT4, codes.shape, codes.ravel().tolist()))
-        return name
+    def _write_weights(self, output: str, codes: Array, scale: Floats, maker: onnx.NodeProto) -> None:
+        self.written.add(output)
+        if self.quants[maker.name].bits > 4 or codes.max(initial=0) > LARGEST_INT4:
+            name = self._add(f"{output}_codes", codes)
+        else:
+            name = self._free(f"{output}_int4")
+            values = codes.ravel().tolist()
+            self.graph.initializer.append(helper.make_tensor(name, TensorProto.INT4, codes.shape, values))
+        self._emit("DequantizeLinear", maker.name, [name, self._add(f"{output}_scale", scale)], output, axis=0)
 
     # Activations -------------------------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from nibble.errors import InputError, UnsupportedError
 from nibble.importers.qonnx_quant import Floats, Grid
 from nibble.onnx_io import Where
 
+AFFINE = ("Add", "Sub", "Mul", "Div")
 LARGEST_BIAS = 2.0**23
 """Codes of a bias whose channel has no weights: their rounding is within float32's own."""
 LARGEST_INT4, LARGEST_INT8 = 7, 127
@@ -93,7 +94,7 @@ def _number(tensor: onnx.TensorProto, label: str, where: Where) -> Doubles:
 
 def _arithmetic(node: onnx.NodeProto, data: str, shape: tuple[int, ...],
                 constants: Constants) -> tuple[Any, Any] | None:  # fmt: skip
-    if node.op_type not in ("Mul", "Div", "Add", "Sub") or len(node.input) != 2:
+    if node.op_type not in AFFINE or len(node.input) != 2:
         return None
     first = node.input[0] == data
     other = node.input[1] if first else node.input[0]
@@ -147,10 +148,8 @@ def refine(codes: Array, scale: Floats, bias: Doubles, grid: Grid, target: float
 
     wide = codes.astype(np.int16)
     largest = int(np.abs(wide).max(initial=1))
-    most = (
-        LARGEST_INT4 if wide.max(initial=0) <= LARGEST_INT4 and wide.min(initial=0) >= ~LARGEST_INT4 else LARGEST_INT8
-    )
-    most = LARGEST_INT8 if off() > COARSE else most
+    few = wide.max(initial=0) <= LARGEST_INT4 and wide.min(initial=0) >= -LARGEST_INT4 - 1
+    most = LARGEST_INT4 if few and off() <= COARSE else LARGEST_INT8
     while off() > FINE and 2 * largest <= most:
         wide, scale, largest = 2 * wide, scale / np.float32(2), 2 * largest
     return wide.astype(np.int8), scale

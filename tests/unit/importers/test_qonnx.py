@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper, version_converter
 
 from nibble import ort
 from nibble.errors import InputError, NibbleError, UnsupportedError
@@ -387,7 +387,7 @@ def test_folded_biases_are_off_by_half_a_step_at_most(kind: str) -> None:
     [(2, 1 / 4, 1 / 16, TensorProto.INT4), (2, 1 / 32, 1 / 16, TensorProto.INT8), (4, 1 / 4, 3 / 16, TensorProto.INT4)],
 )
 def test_steps_too_wide_for_a_bias_are_made_finer(bits: int, target: float, off: float, kind: int) -> None:
-    """Of steps of 1/8, 0.37 is off by 0.005; of 1/4 and a `target` of 1/4 it is off by half of that."""
+    """The step is 1/8 as it comes; the biases are off by 0.045 at most, and by `off` of `target` in the result."""
     net = Net()
     x = net.quant("x", 2, scale=np.float32(0.5))
     low, scale = 1 - 2 ** (bits - 1), np.float32(0.25)
@@ -894,6 +894,34 @@ def test_heads_are_found_and_the_decoder_cut_off(output_bits: int | None, tmp_pa
     assert (found.get("ConvInteger", 0), found.get("DequantizeLinear", 0)) == ((0, 2) if output_bits else (2, 0))
     save_model(model, path)
     assert verify_file(path, None, 1).holds
+
+
+def test_a_decoder_is_cut_off_before_the_opset_is_raised(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path, seen, convert = tmp_path / "m.onnx", [], version_converter.convert_version
+    monkeypatch.setattr(version_converter, "convert_version", lambda m, to: seen.append(kinds(m)) or convert(m, to))
+    save_model(detector(), path)
+    import_onnx(path, Options(decoder="yolov5", anchors=tuple(range(1, 13))))
+    assert [("Conv" in found, "Sigmoid" in found) for found in seen] == [(True, False)]
+
+
+@pytest.mark.parametrize(("kind", "quantized"), [("normalized", False), ("normalized", True), ("mul add", True)])
+@pytest.mark.parametrize("named", [False, True])
+def test_a_scaled_head_in_front_of_a_decoder(kind: str, quantized: bool, named: bool, tmp_path: Path) -> None:
+    net, path = Net(4, exact=True), tmp_path / "m.onnx"
+    x = net.quant(net.conv(start(net)), 4)
+    scale, x = net.scales[x], net.add("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2])
+    net.scales[x] = scale
+    conv = net.conv(x, 18, narrow=True, kernel=1)
+    head = net.scaled(conv, kind)
+    head = net.quant(head, 8, True) if quantized else head
+    save_model(net.model(net.add("Sigmoid", head), shape=(1, 3, 32, 32)), path)
+    heads = (conv,) if named else ()
+    model = import_onnx(path, Options(decoder="yolov5", anchors=tuple(range(1, 7)), heads=heads))
+    picture = pixels(shape=(1, 3, 32, 32))
+    (ours,) = ort.run(ort.session(model), {"images": picture}).values()
+    theirs = executed(net.model(head, shape=(1, 3, 32, 32)), picture)[head]
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=8 * net.slack[head])
+    assert "BatchNormalization" not in kinds(model)
 
 
 def test_the_summary_counts_rounded_biases(tmp_path: Path) -> None:
