@@ -22,9 +22,10 @@ BUFFERS = ("StreamingDataWidthConverter", "StreamingFIFO")
 
 
 def execute(dataflow: Dataflow, inputs: Mapping[str, Array]) -> dict[str, Array]:
-    """Return every tensor of the FINN graph by name, float64 (1, H, W, C), which holds integers up to 2**53.
+    """Return every tensor of the FINN graph by name, (1, H, W, C), in floats that hold its integers.
 
-    `inputs` are the integers of the input streams. RTL and HLS layers are executed as FINN's general ones.
+    Float64 holds them up to 2**53; FINN's upsampling, of codes only, takes float32. `inputs` are the integers of the
+    input streams. RTL and HLS layers are executed as FINN's general ones.
     """
     model = unspecialized(dataflow.model)
     context: dict[str, Array] = {name: value.astype(np.float64) for name, value in inputs.items()}
@@ -34,6 +35,8 @@ def execute(dataflow: Dataflow, inputs: Mapping[str, Array]) -> dict[str, Array]
         if node.op_type in BUFFERS:
             context[node.output[0]] = context[node.input[0]]
             continue
+        if node.op_type == "UpsampleNearestNeighbour":
+            context[node.input[0]] = context[node.input[0]].astype(np.float32)
         for name in node.output:
             context[name] = np.zeros(model.get_tensor_shape(name))
         getCustomOp(node).execute_node(context, model.graph)

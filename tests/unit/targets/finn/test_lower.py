@@ -234,6 +234,12 @@ def test_a_picture_is_quantized_by_the_host() -> None:
     assert [stream.tensor for stream in dataflow.inputs] == ["x"]
 
 
+def test_an_input_enlarged_at_once() -> None:
+    net = Net()
+    x = net.upsample(net.pool(net.input(3, 4, 4)))
+    check(net.model(net.head(net.conv(x, net.weights(2, 3, 3, 3)))))
+
+
 def test_host_operators_may_follow() -> None:
     net = Net()
     y = net.same(net.input(3, 4, 4), 2, 3, name="y")
