@@ -25,6 +25,8 @@ from nibble.onnx_io import load_model
 from nibble.simulate.check import frames_of
 from nibble.simulate.dataflow import Golden, PassCheck
 from nibble.simulate.fifos import fifo_depths
+from nibble.simulate.hls_cppsim import tools as hls_tools
+from nibble.simulate.hls_cppsim import verify as verify_hls
 from nibble.simulate.network import check
 from nibble.targets.finn.budget import Budget
 from nibble.targets.finn.dataflow import Dataflow
@@ -198,7 +200,7 @@ class _ApplyFolding:
 
 @dataclass(frozen=True)
 class _Layers(_FinnStep):
-    """Makes RTL or HLS layers of all, with converters between streams of unequal width."""
+    """Makes RTL or HLS layers of all, with converters between streams of unequal width; runs the C++ of HLS layers."""
 
     name: str = "specialize"
 
@@ -206,13 +208,17 @@ class _Layers(_FinnStep):
     def settings(self) -> Mapping[str, Any]:
         return {"part": self.build.board.part}
 
+    def tools(self) -> Mapping[str, str]:
+        return {**super().tools(), **hls_tools()}
+
     def run(self, folder: Path, done: Done) -> Outcome:
         part = self.build.board.part
         passes: list[Pass] = [Specialize(part), WidthConverters(), Specialize(part, name="specialize_converters")]
         dataflow, compared = self.passes(self.opened(folder, done, "fold"), passes, done)
         save_dataflow(dataflow, folder)
-        hls = [node.name for node in dataflow.model.graph.node if node.op_type.endswith("_hls")]
-        return Outcome(True, {"layers": len(dataflow.model.graph.node), "hls": len(hls), **compared})
+        inputs = Golden.of(dataflow, self.feeds(done)[0]).inputs(dataflow)
+        hls = verify_hls(dataflow, inputs, folder / SCRATCH / "cppsim")
+        return Outcome(True, {"layers": len(dataflow.model.graph.node), **hls, **compared})
 
 
 @dataclass(frozen=True)
