@@ -18,35 +18,39 @@ module adder_tree #(
     output logic signed [       SumBits-1:0] sum_o
 );
 
-  if (Terms < 2 || Terms != 1 << $clog2(Terms)) begin : gen_check
-    $fatal(1, "Terms (%0d) must be a power of two, at least 2.", Terms);
-  end
+  localparam int unsigned Levels = $clog2(Terms);
 
-  if (Terms == 2) begin : gen_last
-    logic signed [SumBits-1:0] a, b;
-    assign a = SumBits'($signed(terms_i[0+:Bits]));
-    assign b = SumBits'($signed(terms_i[Bits+:Bits]));
-    always_ff @(posedge clk_i) sum_o <= a + b + SumBits'(Offset);
-  end else if (Terms > 2) begin : gen_level
-    logic [Terms/2*(Bits+1)-1:0] pairs;
-    for (genvar i = 0; i < Terms / 2; i++) begin : gen_pair
-      logic signed [Bits-1:0] a, b;
-      logic signed [Bits:0] sum_q;
-      assign a = terms_i[2*i*Bits+:Bits];
-      assign b = terms_i[(2*i+1)*Bits+:Bits];
-      assign pairs[i*(Bits+1)+:Bits+1] = sum_q;
-      always_ff @(posedge clk_i) sum_q <= (Bits + 1)'(a) + (Bits + 1)'(b);
+  if (Terms < 2 || Terms != 1 << Levels) begin : gen_check
+    $fatal(1, "Terms (%0d) must be a power of two, at least 2.", Terms);
+  end else begin : gen_tree
+    for (genvar level = 0; level < Levels; level++) begin : gen_level
+      localparam int unsigned Width = Bits + level;  // of a term of this level
+      localparam int unsigned Pairs = Terms >> (level + 1);
+      logic [2*Pairs*Width-1:0] terms;
+      logic [Pairs*(Width+1)-1:0] sums;
+
+      if (level == 0) begin : gen_first
+        assign terms = terms_i;
+      end else begin : gen_next
+        assign terms = gen_level[level-1].sums;
+      end
+
+      if (level == Levels - 1) begin : gen_last
+        logic signed [SumBits-1:0] a, b;
+        assign a = SumBits'($signed(terms[0+:Width]));
+        assign b = SumBits'($signed(terms[Width+:Width]));
+        assign sums = '0;
+        always_ff @(posedge clk_i) sum_o <= a + b + SumBits'(Offset);
+      end else begin : gen_pairs
+        for (genvar i = 0; i < Pairs; i++) begin : gen_pair
+          logic signed [Width:0] a, b, sum_q;
+          assign a = (Width + 1)'($signed(terms[2*i*Width+:Width]));
+          assign b = (Width + 1)'($signed(terms[(2*i+1)*Width+:Width]));
+          assign sums[i*(Width+1)+:Width+1] = sum_q;
+          always_ff @(posedge clk_i) sum_q <= a + b;
+        end
+      end
     end
-    adder_tree #(
-        .Terms(Terms / 2),
-        .Bits(Bits + 1),
-        .SumBits(SumBits),
-        .Offset(Offset)
-    ) i_rest (
-        .clk_i,
-        .terms_i(pairs),
-        .sum_o
-    );
   end
 
 endmodule
