@@ -39,7 +39,7 @@ module conv_weights
 
   localparam int unsigned Pairs = Outputs / 2;
   localparam int unsigned PairBits = $clog2(Pairs);
-  localparam int unsigned BlockBits = Outputs > Inputs ? $clog2(Outputs / Inputs) : 1;
+  localparam int unsigned BlockBits = Outputs >= 2 * Inputs ? $clog2(Outputs / Inputs) : 1;
 
   typedef struct packed {
     logic                 en;

@@ -114,7 +114,8 @@ module dpu_conv
   end
 
   // Weights, biases, scales.
-  logic full, swap, load_en;
+  pixel_t pixel;
+  logic full, load_en;
   logic [$clog2(Outputs)-1:0] load_output;
   logic [2*Inputs*8-1:0] load_weights;
   logic bias_busy, bias_ready, bias_take;
@@ -137,7 +138,7 @@ module dpu_conv
       .plan_i(next),
       .take_o(take_weights),
       .full_o(full),
-      .swap_i(swap),
+      .swap_i(pixel.swap),
       .wm_en_o,
       .wm_addr_o,
       .wm_need_o,
@@ -191,11 +192,9 @@ module dpu_conv
 
   // Passes.
   plan_t tail, drain;
-  pixel_t pixel;
   logic feature_range, drain_reading, tail_ready, tail_take, passes_idle;
   logic [1:0] tail_set;
   logic [IdBits-1:0] feature_id;
-  assign swap = pixel.swap;
 
   conv_sequencer #(
       .Inputs(Inputs)

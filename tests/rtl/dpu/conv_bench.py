@@ -104,7 +104,7 @@ class ConvBench:
 
     def run(self, convs: Sequence[isa.Conv], hold: Array | int = 0, limit: int = 1_000_000) -> Outcome:
         """Run CONVs until the last is done or one fails; hold[t % len] keeps instructions from starting in cycle t."""
-        self._write(Write.INSTRUCTIONS, np.arange(len(convs)), np.stack([words(conv) for conv in convs]))
+        self._write_instructions(convs)
         parts: list[dict[str, Array]] = []
         done = cycle = 0
         while done < len(convs) and cycle < limit and not (parts and parts[-1]["error_o"].any()):
@@ -124,6 +124,11 @@ class ConvBench:
             pins=pins,
         )
 
+    def start(self, convs: Sequence[isa.Conv], cycles: int) -> None:
+        """Run CONVs for some cycles, done or not."""
+        self._write_instructions(convs)
+        self.pins.run({"count_i": len(convs), "hold_i": 0}, [], cycles)
 
-def words(conv: isa.Conv) -> npt.NDArray[np.uint8]:
-    return np.frombuffer(conv.encode(), np.uint8)
+    def _write_instructions(self, convs: Sequence[isa.Conv]) -> None:
+        rows = np.frombuffer(b"".join(conv.encode() for conv in convs), np.uint8).reshape(len(convs), -1)
+        self._write(Write.INSTRUCTIONS, np.arange(len(convs)), rows)
