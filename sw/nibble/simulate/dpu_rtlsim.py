@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import time
+import weakref
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -150,21 +151,17 @@ class RtlsimCore:
         self._library = load(build_library(module, harness, waveform=waveform is not None))
         self._base = (ddr or MemoryModel()).base
         settings = _Settings((ddr or memory_of(board, stall, seed)).structure(), idle_limit)
-        self._stack = ExitStack()
-        vcd = None if waveform is None else bytes(self._stack.enter_context(atomic_path(waveform)))
+        stack = ExitStack()
+        self._close = weakref.finalize(self, stack.close)
+        vcd = None if waveform is None else bytes(stack.enter_context(atomic_path(waveform)))
         self._bench = self._library.nibble_open(settings, vcd)
         if self._bench is None:
             raise NibbleError(f"{TOP}: there is not enough memory for the simulated design")
-        self._stack.callback(self._library.nibble_close, self._bench)
+        stack.callback(self._library.nibble_close, self._bench)
 
     def close(self) -> None:
         """End the simulation; the waveform is then complete."""
-        self._stack.close()
-
-    def __del__(self) -> None:
-        """Free the simulation."""
-        if hasattr(self, "_stack"):
-            self._stack.close()
+        self._close()
 
     def write(self, register: Register, value: int) -> None:
         """Write a register over AXI4-Lite. Raises CheckFailedError when the core breaks a rule of its buses."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +39,7 @@ def synchronized(dpu: DpuConfig, instructions: Sequence[isa.Instruction]) -> lis
     waits, signals = [int(i.wait) for i in program], [int(i.signal) for i in program]
     for queue, (source, target) in QUEUES.items():
         places = [n for n, i in enumerate(program) if i.ENGINE in (source, target)]
-        for before, after in zip(places, places[1:], strict=False):
+        for before, after in pairwise(places):
             if program[before].ENGINE is source and program[after].ENGINE is target:
                 signals[before] |= queue
                 waits[after] |= queue
