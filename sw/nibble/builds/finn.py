@@ -20,7 +20,6 @@ from nibble.files import write_bytes, write_json
 from nibble.graph.feeds import Feeds, picture_files
 from nibble.graph.passes import optimize
 from nibble.graph.prove import lower_proven
-from nibble.importers.summary import ROUNDED_BIASES
 from nibble.onnx_io import load_model
 from nibble.simulate.check import frames_of
 from nibble.simulate.dataflow import Golden, PassCheck
@@ -62,6 +61,8 @@ GOLDEN = "golden.onnx"
 FOLDING = "folding.yaml"
 FIFOS = "fifos.json"
 NETWORK = "network.finn"
+UNSIMULATED = 256
+"""Beats of every FIFO of a network that cannot be simulated here."""
 
 
 def finn_steps(build: Build) -> list[Step]:
@@ -123,6 +124,12 @@ def _open(folder: Path) -> None:
     register()
 
 
+def _hls_only(dataflow: Dataflow) -> str:
+    """Say which layer keeps the network from rtlsim, or nothing."""
+    names = [node.name for node in dataflow.model.graph.node if node.op_type.endswith("_hls")]
+    return f"layer {names[0]} is HLS, which needs Vivado" if names else ""
+
+
 @dataclass(frozen=True)
 class _Import(_FinnStep):
     """Writes the golden reference: QONNX and QDQ models become QOperator models, others stay as they are."""
@@ -137,9 +144,9 @@ class _Import(_FinnStep):
         golden = finn_model.golden(self.build.model)
         write_bytes(folder / GOLDEN, golden.SerializeToString())
         feeds = self.feeds({self.name: folder})[:1]
-        rounded = {entry.key: entry.value for entry in golden.metadata_props}.get(ROUNDED_BIASES, "0")
-        compared = finn_model.compare(self.build.model, golden, feeds)
-        return Outcome(True, {"elements_compared": compared, "rounded_biases": int(rounded)})
+        compared, moved = finn_model.compare(self.build.model, golden, feeds)
+        facts = {"elements_compared": compared, "rounded_biases": finn_model.rounded_biases(golden)}
+        return Outcome(None if moved else True, {**facts, **({"moved_by_rounding": moved} if moved else {})})
 
 
 @dataclass(frozen=True)
@@ -223,7 +230,7 @@ class _Layers(_FinnStep):
 
 @dataclass(frozen=True)
 class _Fifos(_FinnStep):
-    """Finds the depths of FIFOs by simulation and inserts them."""
+    """Finds the depths of FIFOs by simulation and inserts them; all `UNSIMULATED` deep where a layer is HLS."""
 
     name: str = "fifos"
 
@@ -235,16 +242,23 @@ class _Fifos(_FinnStep):
 
     def run(self, folder: Path, done: Done) -> Outcome:
         dataflow = self.opened(folder, done, "specialize")
+        hls = _hls_only(dataflow)
+        depths = {} if hls else self._depths(dataflow, folder, done)
+        write_json(folder / FIFOS, depths)
+        uram = self.build.board.available.uram > 0
+        passes: list[Pass] = [Fifos(depths, UNSIMULATED, ultra=uram)]
+        passes.append(Specialize(self.build.board.part, name="specialize_fifos"))
+        dataflow, compared = self.passes(dataflow, passes, done)
+        save_dataflow(dataflow, folder)
+        found = {"fifos": len(depths), "deepest": max(depths.values())} if depths else {"not_simulated": hls}
+        return Outcome(True, {**found, **compared})
+
+    def _depths(self, dataflow: Dataflow, folder: Path, done: Done) -> dict[str, int]:
         part, clock = self.build.board.part, self.build.settings.clock_mhz
         generate: list[Pass] = [Fifos(), Specialize(part), Generate(part, clock, folder / SCRATCH / "probe")]
         probe, _ = self.passes(dataflow, generate, done)
         frames = [Golden.of(dataflow, feed).inputs(dataflow) for feed in self.feeds(done)]
-        depths = fifo_depths(probe, str(self.build.model), frames, self._interval(dataflow))
-        write_json(folder / FIFOS, depths)
-        inserted = Fifos(depths, ultra=self.build.board.available.uram > 0)
-        dataflow, compared = self.passes(dataflow, [inserted, Specialize(part, name="specialize_fifos")], done)
-        save_dataflow(dataflow, folder)
-        return Outcome(True, {"fifos": len(depths), "deepest": max(depths.values()), **compared})
+        return fifo_depths(probe, str(self.build.model), frames, self._interval(dataflow))
 
     def _interval(self, dataflow: Dataflow) -> int:
         """Return the cycles a frame to reach: those of the wanted rate, or 1 % above the slowest layer's estimate."""
@@ -273,8 +287,8 @@ class _Generate(_FinnStep):
         dataflow, compared = self.passes(dataflow, [Generate(part, clock, folder / "rtl")], done)
         save_dataflow(dataflow, folder)
         budget = Budget.of(self.build.board, clock)
-        network = pack_network(dataflow, budget, str(self.build.model))
-        save_network(network, folder / NETWORK)
+        if not _hls_only(dataflow):
+            save_network(pack_network(dataflow, budget, str(self.build.model)), folder / NETWORK)
         used = final_resources(dataflow, budget)
         return Outcome(True, {**vars(used), "fits": used.fits(budget.available), **compared})
 
@@ -294,6 +308,8 @@ class _Rtlsim(_FinnStep):
 
     def run(self, folder: Path, done: Done) -> Outcome:
         path = done["generate"] / NETWORK
+        if not path.exists():
+            return Outcome(None, {"not_simulated": _hls_only(self.opened(folder, done, "generate"))})
         network = load_network(path)
         feeds = self.feeds(done)
         smooth = check(network, path, feeds)

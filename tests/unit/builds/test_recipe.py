@@ -34,7 +34,7 @@ def written(folder: Path, **changes: Any) -> Path:
 @pytest.mark.parametrize("name", ["lpyolo-4w4a-pynq-z2", "lpyolo-4w4a-zcu104"])
 def test_the_builds_that_come_with_nibble(name: str) -> None:
     build = load_build(BUILD_CONFIGS / "builds" / f"{name}.yaml")
-    assert build.model == EMBEDDED_MODELS / "lpyolo-faces-4w4a.onnx"
+    assert build.model == EMBEDDED_MODELS / "lpyolo-faces-4w4a-qonnx.onnx"
     assert name.endswith(build.board.name)
     assert (build.folding, build.images, build.settings.bitstream) == (None, None, True)
 
