@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
 
 import numpy as np
 import pytest
 from dpu_programs import DATA_BYTES, SIZES, assemble, dump_features, dump_output, fill_memories
 from dpu_spec import Array, Spec
+from dpu_strategies import ADDRESS, SEED, SMALL, binaries, convolutions, feature_loads, pools
 from hypothesis import HealthCheck, assume, currently_in_test_context, event, given, settings
 from hypothesis import strategies as st
 
@@ -20,11 +20,6 @@ from nibble.targets.dpu import isa
 
 EXAMPLES = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 KERNELS: tuple[Kernel, ...] = ("reference", "fast")
-FLAG = st.integers(0, 1)
-SEED = st.integers(0, 1 << 30)
-BYTE = st.integers(-128, 127)
-SMALL = st.integers(1, 4)
-ADDRESS = st.one_of(st.integers(0, 40), st.integers(0, 1100))
 dpus = st.sampled_from(SIZES)
 
 
@@ -46,46 +41,6 @@ def compare(dpu: DpuConfig, instructions: Sequence[isa.Instruction], seed: int) 
         assert (result.error, result.error_address) == (error, address), kernel
         np.testing.assert_array_equal(actual, expected, kernel)
     return error
-
-
-@st.composite
-def convolutions(draw: st.DrawFn, dpu: DpuConfig, first: int = 1, last: int = 1) -> isa.Conv:
-    depthwise, raw = draw(FLAG), draw(FLAG) & draw(FLAG)
-    kernel_h, kernel_w, rows, cols = draw(SMALL), draw(SMALL), draw(st.integers(1, 7)), draw(st.integers(1, 11))
-    stride_h, stride_w = draw(st.integers(1, 3)), draw(st.integers(1, 3))
-    dilation_h, dilation_w = draw(st.integers(0, 3)), draw(st.integers(0, 3))
-    in_cols = (cols - 1) * stride_w + (kernel_w - 1) * dilation_w + draw(SMALL)
-    plane = ((rows - 1) * stride_h + (kernel_h - 1) * dilation_h + 1) * in_cols
-    return isa.Conv(
-        first=first,
-        last=last,
-        depthwise=depthwise,
-        raw=raw,
-        table=0 if raw else draw(FLAG),
-        features4=draw(FLAG),
-        weights4=draw(FLAG),
-        out4=0 if raw else draw(FLAG),
-        address=draw(ADDRESS),
-        in_cols=in_cols,
-        plane=draw(st.sampled_from([plane, plane + 3, 0])),
-        blocks=draw(st.integers(1, dpu.outputs // dpu.inputs)) if depthwise else draw(SMALL),
-        w_address=draw(st.integers(0, 60)),
-        kernel_h=kernel_h,
-        kernel_w=kernel_w,
-        stride_h=stride_h,
-        stride_w=stride_w,
-        out_rows=rows,
-        out_cols=cols,
-        dilation_h=dilation_h,
-        dilation_w=dilation_w,
-        out_address=draw(ADDRESS),
-        acc_address=draw(st.integers(0, 100)),
-        param_address=draw(st.integers(0, 36)),
-        table_address=draw(st.integers(0, 7)),
-        zero=draw(BYTE),
-        low=draw(BYTE),
-        high=draw(BYTE),
-    )
 
 
 @EXAMPLES
@@ -132,72 +87,10 @@ def test_accumulators_wrap() -> None:
     assert found.tolist() == [-(1 << 31) - 1 + 128 * 8 * 128 * 128] * 8
 
 
-@st.composite
-def pools(draw: st.DrawFn, dpu: DpuConfig) -> isa.Pool:
-    kernel_h, kernel_w, rows, cols = draw(SMALL), draw(SMALL), draw(SMALL), draw(st.integers(1, 9))
-    stride_h, stride_w = draw(st.integers(1, 3)), draw(st.integers(1, 3))
-    in_cols = (cols - 1) * stride_w + kernel_w + draw(st.integers(0, 2))
-    plane = ((rows - 1) * stride_h + kernel_h) * in_cols
-    from_output = draw(FLAG)
-    units = dpu.output_bytes // dpu.unit_bytes // 2
-    return isa.Pool(
-        table=draw(FLAG),
-        features4=draw(FLAG),
-        from_output=from_output,
-        out4=draw(FLAG),
-        address=draw(st.integers(0, 40)),
-        in_cols=in_cols,
-        plane=draw(st.sampled_from([plane, plane + 1, 0])),
-        blocks=draw(SMALL),
-        kernel_h=kernel_h,
-        kernel_w=kernel_w,
-        stride_h=stride_h,
-        stride_w=stride_w,
-        out_rows=rows,
-        out_cols=cols,
-        # The input may not overlap the output: it lies in the first half of the memory, or where it is refused.
-        out_address=units + draw(st.integers(0, 400)) if from_output else draw(ADDRESS),
-        table_address=draw(st.integers(0, 8)),
-    )
-
-
 @EXAMPLES
 @given(data=st.data(), dpu=dpus, seed=SEED)
 def test_pool(data: st.DataObject, dpu: DpuConfig, seed: int) -> None:
-    pool = data.draw(pools(dpu))
-    pixels = pool.blocks * pool.plane + (pool.out_rows * pool.stride_h + pool.kernel_h) * pool.in_cols
-    if pool.from_output and pool.address * dpu.unit_bytes + pixels * dpu.inputs > dpu.output_bytes // 2:
-        pool = dataclasses.replace(pool, from_output=0)
-    compare(dpu, [*fill_memories(dpu), pool, dump_output(dpu)], seed)
-
-
-SCALES = st.one_of(st.floats(2**-10, 4, width=32), st.floats(2**-120, 2**100, width=32))
-
-
-def binaries(kind: type[isa.Add | isa.Multiply], dpu: DpuConfig) -> st.SearchStrategy[Any]:
-    pixels = st.integers(1, 40)
-    half = dpu.output_bytes // dpu.unit_bytes // 2
-    return st.builds(
-        kind,
-        table=FLAG,
-        features4=FLAG,
-        b_features4=FLAG,
-        out4=FLAG,
-        from_output=FLAG,
-        address=st.integers(0, half - 120),
-        table_address=st.sampled_from([0, 2, 4, 5]),
-        map_address=st.integers(0, 8),
-        b_address=st.integers(0, half * 2),
-        pixels=pixels,
-        out_address=st.integers(half, 2 * half - 40),
-        scale=SCALES,
-        a_zero=BYTE,
-        b_zero=BYTE,
-        bias=st.integers(-32768, 32767),
-        zero=BYTE,
-        low=BYTE,
-        high=BYTE,
-    )
+    compare(dpu, [*fill_memories(dpu), data.draw(pools(dpu)), dump_output(dpu)], seed)
 
 
 @EXAMPLES
@@ -239,33 +132,6 @@ def test_add_rounds_once() -> None:
     rounded_twice = np.rint(product + inner)[operands.astype(int) + 128]
     found = actual[DATA_BYTES : DATA_BYTES + operands.size].view(np.int8)
     assert 100 < np.count_nonzero(found != rounded_twice) < operands.size
-
-
-@st.composite
-def feature_loads(draw: st.DrawFn, dpu: DpuConfig) -> isa.LoadFeatures:
-    half, upsample = draw(FLAG), draw(FLAG)
-    P = dpu.inputs // (2 if half else 1)
-    dense = upsample or draw(FLAG)
-    return isa.LoadFeatures(
-        upsample=upsample,
-        phase=draw(FLAG),
-        flip=draw(FLAG),
-        half=half,
-        source=draw(st.integers(0, 30000)),
-        block_stride=draw(st.integers(0, 1000)),
-        row_stride=draw(st.integers(0, 300)),
-        blocks=draw(SMALL),
-        address=draw(ADDRESS),
-        rows=draw(st.integers(1, 8)),
-        width=draw(st.integers(0, 12)) * draw(st.sampled_from([1, P])),
-        cols=draw(st.integers(1, 12)),
-        pad_left=draw(st.integers(0, 3)) * draw(st.sampled_from([1, P])),
-        pitch=P if dense else draw(st.integers(1, 2 * P)),
-        lanes=P if dense else draw(st.integers(1, P)),
-        pad_top=draw(st.integers(0, 3)),
-        pad_bottom=draw(st.integers(0, 3)),
-        pad=draw(st.integers(0, 255)),
-    )
 
 
 @settings(EXAMPLES, max_examples=250)
