@@ -4,7 +4,9 @@
 /// (row_requests), ahead of the data; windows of the reader's bytes (feature_windows) become one write a cycle
 /// (feature_former). A pixel takes the longer of one cycle and its bytes' time on the bus, alignment apart; padding
 /// hides behind the bus where a pixel is more than one bus word. With `upsample` each row is read twice.
-/// First request: seven cycles after start_i. done_o: two cycles after the last write.
+/// First request: eight cycles after start_i. done_o: two cycles after the last write. The next instruction is taken
+/// when all rows are requested: its own requests go out while the data of the one before come.
+/// An AXI error stops the oldest instruction, also when the word belongs to the next one.
 module dpu_load_features
   import isa_pkg::*;
 #(
@@ -53,24 +55,27 @@ module dpu_load_features
     Idle,
     Check,
     Extent,
-    Begin,
-    Run,
+    Request,
     Failed
   } state_e;
 
+  localparam int unsigned InFlight = 3;  // windows, ring and last write: an instruction each
+
   state_e state_q, state_d;
   load_features_t instr_q;
-  error_e error;
-  logic clear_n, illegal, found, written_q, run, begin_rows;
+  logic clear_n, run_n, illegal, found, empty, overflow, requesting;
   logic [9:0] pixel, first;
   logic [19:0] bytes;
-  logic empty, last, overflow;
-  logic [11:0] pad_rows, rows;
-  logic window_valid, window_ready;
+  logic [11:0] pad_rows, rows_q;
+  logic begin_requests, begin_windows, requested_q, handed_q, judged_q;
+  logic window_valid, window_ready, windows_idle, last, written_q;
+  logic [$clog2(InFlight+1)-1:0] flying_q;  // instructions handed to the windows and not done
   feature_pkg::window_t window;
+  error_e late, late_q, error;
+  logic late_flies, late_flies_q;  // it is handed to the windows
 
   assign clear_n = rst_ni && !abort_i;
-  assign run = state_q == Run;
+  assign run_n   = clear_n && state_q != Failed;
 
   always_ff @(posedge clk_i) begin
     if (start_i) instr_q <= load_features_t'(instr_i);
@@ -85,14 +90,14 @@ module dpu_load_features
   end
   assign pad_rows = 12'(instr_q.pad_top) + 12'(instr_q.pad_bottom);
   always_ff @(posedge clk_i) begin
-    if (state_q == Check) rows <= instr_q.rows > pad_rows ? instr_q.rows - pad_rows : '0;
+    if (state_q == Check) rows_q <= instr_q.rows > pad_rows ? instr_q.rows - pad_rows : '0;
   end
 
   feature_extent #(
       .Inputs(Inputs)
   ) u_extent (
       .clk_i,
-      .rst_ni (clear_n),
+      .rst_ni (run_n),
       .start_i(state_q == Check),
       .instr_i(instr_q),
       .valid_o(found),
@@ -101,26 +106,24 @@ module dpu_load_features
       .empty_o(empty)
   );
 
-  assign begin_rows = state_q == Begin;
-
   row_requests u_requests (
       .clk_i,
-      .rst_ni(clear_n && state_q != Failed),
-      .start_i(begin_rows && !empty && rows != 0),
-      .base_i(instr_q.source + 32'(first)),
+      .rst_ni        (run_n),
+      .start_i       (begin_requests && !empty && rows_q != 0),
+      .base_i        (instr_q.source + 32'(first)),
       .block_stride_i(instr_q.block_stride),
-      .row_stride_i(instr_q.row_stride),
-      .blocks_i(instr_q.blocks),
-      .rows_i(rows),
-      .bytes_i(bytes),
-      .doubled_i(instr_q.upsample),
-      .phase_i(instr_q.phase),
+      .row_stride_i  (instr_q.row_stride),
+      .blocks_i      (instr_q.blocks),
+      .rows_i        (rows_q),
+      .bytes_i       (bytes),
+      .doubled_i     (instr_q.upsample),
+      .phase_i       (instr_q.phase),
       .request_valid_o,
       .request_ready_i,
       .request_offset_o,
       .request_bytes_o,
-      .active_o(),
-      .overflow_o(overflow)
+      .active_o      (requesting),
+      .overflow_o    (overflow)
   );
 
   feature_windows #(
@@ -128,13 +131,14 @@ module dpu_load_features
       .BusBytes(BusBytes)
   ) u_windows (
       .clk_i,
-      .rst_ni  (clear_n && state_q != Failed),
-      .start_i (begin_rows),
+      .rst_ni  (run_n),
+      .start_i (begin_windows),
       .instr_i (instr_q),
       .first_i (first),
       .bytes_i (bytes),
       .empty_i (empty),
-      .rows_i  (rows),
+      .rows_i  (rows_q),
+      .idle_o  (windows_idle),
       .valid_o (window_valid),
       .ready_i (window_ready),
       .window_o(window)
@@ -145,11 +149,7 @@ module dpu_load_features
       .BusBytes(BusBytes)
   ) u_former (
       .clk_i,
-      .rst_ni        (clear_n && state_q != Failed),
-      .clear_i       (begin_rows),
-      .flip_i        (instr_q.flip),
-      .half_i        (instr_q.half),
-      .pad_i         (instr_q.pad),
+      .rst_ni        (run_n),
       .window_valid_i(window_valid),
       .window_ready_o(window_ready),
       .window_i      (window),
@@ -164,18 +164,58 @@ module dpu_load_features
       .last_o        (last)
   );
 
+  // Requests begin once the reader has found no fault with those of the instruction before: it has by the cycle after
+  // one in which it takes a request. Windows begin when those of the instruction before have all left.
+  assign begin_requests = state_q == Request && !requested_q && judged_q && late == ErrorNone;
+  assign begin_windows  = requested_q && !handed_q && windows_idle && late == ErrorNone
+      && flying_q != ($bits(
+      flying_q
+  ))'(InFlight);
+
+  always_ff @(posedge clk_i) begin
+    if (state_q == Idle) begin
+      {requested_q, handed_q, judged_q} <= '0;
+    end else begin
+      if (begin_requests) requested_q <= 1'b1;
+      if (begin_windows) handed_q <= 1'b1;
+      if (request_ready_i && !request_valid_o) judged_q <= 1'b1;
+    end
+  end
+
   // The memory tells of a range in the cycle after the write.
   always_ff @(posedge clk_i) begin
-    if (!clear_n) written_q <= 1'b0;
-    else written_q <= last;
+    if (!run_n) begin
+      {written_q, flying_q} <= '0;
+    end else begin
+      written_q <= last;
+      flying_q  <= flying_q + ($bits(flying_q))'(begin_windows) - ($bits(flying_q))'(written_q);
+    end
+  end
+
+  // Errors that wait until the instructions before are done: the reader's, of the one that has made requests last,
+  // and those of the one that has made none.
+  always_comb begin
+    late = late_q;
+    late_flies = late_flies_q;
+    if (late_q != ErrorDdrRange && (range_error_i || overflow)) begin
+      late = ErrorDdrRange;
+      late_flies = !requested_q || handed_q;
+    end else if (late_q == ErrorNone && state_q == Check && illegal) begin
+      late = ErrorIllegalInstruction;
+      late_flies = 1'b0;
+    end
+  end
+  always_ff @(posedge clk_i) begin
+    if (!run_n) late_q <= ErrorNone;
+    else late_q <= late;
+    late_flies_q <= late_flies;
   end
 
   always_comb begin
     error = ErrorNone;
-    if (state_q == Check && illegal) error = ErrorIllegalInstruction;
-    else if (run && (range_error_i || overflow)) error = ErrorDdrRange;
-    else if (run && fm_range_i) error = ErrorFeatureRange;
-    else if (run && axi_error_i) error = ErrorAxi;
+    if (late_q != ErrorNone && flying_q == ($bits(flying_q))'(late_flies_q)) error = late_q;
+    else if (fm_range_i) error = ErrorFeatureRange;
+    else if (axi_error_i) error = ErrorAxi;
   end
 
   always_comb begin
@@ -183,9 +223,8 @@ module dpu_load_features
     unique case (state_q)
       Idle: if (start_i) state_d = Check;
       Check: state_d = Extent;
-      Extent: if (found) state_d = Begin;
-      Begin: state_d = Run;
-      Run: if (written_q) state_d = Idle;
+      Extent: if (found) state_d = Request;
+      Request: if (requested_q && handed_q && !requesting && late == ErrorNone) state_d = Idle;
       default: ;
     endcase
     if (error != ErrorNone) state_d = Failed;
@@ -197,10 +236,10 @@ module dpu_load_features
   end
 
   always_ff @(posedge clk_i) begin
-    if (!clear_n) begin
+    if (!run_n) begin
       {done_o, error_o} <= '0;
     end else begin
-      done_o  <= run && written_q && error == ErrorNone;
+      done_o  <= written_q && error == ErrorNone;
       error_o <= error != ErrorNone;
     end
   end
@@ -208,8 +247,8 @@ module dpu_load_features
     if (error != ErrorNone) error_code_o <= error;
   end
 
-  assign ready_o = state_q == Idle && !abort_i;
-  assign idle_o  = state_q == Idle || state_q == Failed;
+  assign ready_o = state_q == Idle && late_q == ErrorNone && !abort_i;
+  assign idle_o  = (state_q == Idle && flying_q == 0) || state_q == Failed;
 
   // Rows are told apart by counting bytes.
   logic unused;

@@ -2,7 +2,9 @@
 /// of a unit.
 ///
 /// One request a row goes to the writer (row_requests) while store_words reads the rows' bytes ahead of it: one bus
-/// word a cycle. First word: five cycles after start_i. done_o: one cycle after the writer's last one.
+/// word a cycle. First word: six cycles after start_i. done_o: two cycles after the writer's last one. The next
+/// instruction is taken when all rows are requested and read: it begins while the writer waits for responses.
+/// An AXI error stops the oldest instruction, also when the response belongs to the next one.
 module dpu_store
   import isa_pkg::*;
 #(
@@ -48,24 +50,25 @@ module dpu_store
 
   localparam int unsigned UnitBits = $clog2(Inputs / 2);
   localparam int unsigned PendingBits = 24;  // every row of an instruction may be under way
+  typedef logic [PendingBits-1:0] pending_t;
 
-  typedef enum logic [1:0] {
+  typedef enum logic [2:0] {
     Idle,
     Check,
+    Begin,
     Run,
     Failed
   } state_e;
 
   state_e state_q, state_d;
   store_t instr_q;
-  error_e error;
-  logic clear_n, rows_n, illegal, begin_rows, run, requesting, overflow, accepted, finished;
-  logic [PendingBits-1:0] pending_q;  // requests that the writer has not done yet
+  logic clear_n, run_n, illegal, begin_rows, requesting, reading, overflow, judged_q;
+  logic accepted, leave, waiting_q, waiting_done, old_done;
+  pending_t pending_q, pending, waiting_pending_q;  // requests that the writer has not done
+  error_e late, late_q, error;
 
   assign clear_n = rst_ni && !abort_i;
-  assign rows_n = clear_n && state_q != Failed;
-  assign run = state_q == Run;
-  assign begin_rows = state_q == Check && !illegal;
+  assign run_n   = clear_n && state_q != Failed;
 
   always_ff @(posedge clk_i) begin
     if (start_i) instr_q <= store_t'(instr_i);
@@ -77,9 +80,17 @@ module dpu_store
     illegal |= instr_q.row_stride[UnitBits-1:0] != 0 || instr_q.width[UnitBits-1:0] != 0;
   end
 
+  // Requests begin once the writer has found no fault with those of the instruction before: it has by the cycle after
+  // one in which it takes a request.
+  assign begin_rows = state_q == Begin && judged_q && late == ErrorNone;
+  always_ff @(posedge clk_i) begin
+    if (state_q == Idle) judged_q <= 1'b0;
+    else if (request_ready_i) judged_q <= 1'b1;
+  end
+
   row_requests u_requests (
       .clk_i,
-      .rst_ni        (rows_n),
+      .rst_ni        (run_n),
       .start_i       (begin_rows),
       .base_i        (instr_q.target),
       .block_stride_i(instr_q.block_stride),
@@ -102,39 +113,66 @@ module dpu_store
       .BusBytes(BusBytes)
   ) u_words (
       .clk_i,
-      .rst_ni (rows_n),
-      .start_i(begin_rows),
-      .instr_i(instr_q),
+      .rst_ni  (run_n),
+      .start_i (begin_rows),
+      .instr_i (instr_q),
       .om_en_o,
       .om_addr_o,
       .om_need_o,
       .om_data_i,
       .data_valid_o,
       .data_ready_i,
-      .data_o
+      .data_o,
+      .active_o(reading)
   );
 
+  // The instruction that runs leaves its place when only responses are to come, and waits for them. The writer's
+  // done_i are in order.
   assign accepted = request_valid_o && request_ready_i;
-  assign finished = run && !requesting && pending_q == 0;
+  assign pending = pending_q + pending_t'(accepted) - pending_t'(done_i && !old_done);
+  assign leave = state_q == Run && !requesting && !reading && late == ErrorNone
+      && (!waiting_q || waiting_done);
+  assign waiting_done = waiting_q && waiting_pending_q == 0;
+  assign old_done = done_i && waiting_q && !waiting_done;
   always_ff @(posedge clk_i) begin
-    if (!rows_n) pending_q <= '0;
-    else pending_q <= pending_q + PendingBits'(accepted) - PendingBits'(done_i);
+    if (!run_n) begin
+      {pending_q, waiting_pending_q, waiting_q} <= '0;
+    end else begin
+      pending_q <= leave ? '0 : pending;
+      if (leave) waiting_pending_q <= pending;
+      else waiting_pending_q <= waiting_pending_q - pending_t'(old_done);
+      waiting_q <= leave || (waiting_q && !waiting_done);
+    end
+  end
+
+  // Errors of the newest instruction wait until the one before is done.
+  always_comb begin
+    late = late_q;
+    if (state_q == Check && illegal) late = ErrorIllegalInstruction;
+    else if (state_q == Run && late_q != ErrorDdrRange) begin
+      if (range_error_i || overflow) late = ErrorDdrRange;
+      else if (om_range_i) late = ErrorOutputRange;
+    end
+  end
+  always_ff @(posedge clk_i) begin
+    if (!run_n) late_q <= ErrorNone;
+    else late_q <= late;
   end
 
   always_comb begin
     error = ErrorNone;
-    if (state_q == Check && illegal) error = ErrorIllegalInstruction;
-    else if (run && (range_error_i || overflow)) error = ErrorDdrRange;
-    else if (run && om_range_i) error = ErrorOutputRange;
-    else if (run && axi_error_i) error = ErrorAxi;
+    if (range_error_i && state_q != Run) error = ErrorDdrRange;
+    else if (late_q != ErrorNone && !waiting_q) error = late_q;
+    else if (axi_error_i) error = ErrorAxi;
   end
 
   always_comb begin
     state_d = state_q;
     unique case (state_q)
       Idle: if (start_i) state_d = Check;
-      Check: state_d = Run;
-      Run: if (finished) state_d = Idle;
+      Check: state_d = Begin;
+      Begin: if (begin_rows) state_d = Run;
+      Run: if (leave) state_d = Idle;
       default: ;
     endcase
     if (error != ErrorNone) state_d = Failed;
@@ -146,10 +184,10 @@ module dpu_store
   end
 
   always_ff @(posedge clk_i) begin
-    if (!clear_n) begin
+    if (!run_n) begin
       {done_o, error_o} <= '0;
     end else begin
-      done_o  <= run && state_d == Idle;
+      done_o  <= waiting_done && error == ErrorNone;
       error_o <= error != ErrorNone;
     end
   end
@@ -158,6 +196,6 @@ module dpu_store
   end
 
   assign ready_o = state_q == Idle && !abort_i;
-  assign idle_o  = state_q == Idle || state_q == Failed;
+  assign idle_o  = (state_q == Idle && !waiting_q) || state_q == Failed;
 
 endmodule

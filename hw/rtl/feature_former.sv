@@ -4,7 +4,7 @@
 ///
 /// The words go round a ring; a window waits until its last byte has come, and the words before the next window are
 /// overwritten. One word in and one write out a cycle. Three cycles from the word to the write.
-/// clear_i: one cycle, before the first window and word of an instruction. last_o comes with its last write.
+/// last_o comes with the last write of an instruction.
 module feature_former
   import feature_pkg::PositionBits;
   import feature_pkg::window_t;
@@ -14,10 +14,6 @@ module feature_former
 ) (
     input  logic                     clk_i,
     input  logic                     rst_ni,
-    input  logic                     clear_i,
-    input  logic                     flip_i,
-    input  logic                     half_i,
-    input  logic    [           7:0] pad_i,
     input  logic                     window_valid_i,
     output logic                     window_ready_o,
     input  window_t                  window_i,
@@ -64,7 +60,7 @@ module feature_former
   assign fire = valid_q && (!wants || complete);
 
   always_ff @(posedge clk_i) begin
-    if (!rst_ni || clear_i) valid_q <= 1'b0;
+    if (!rst_ni) valid_q <= 1'b0;
     else if (window_ready_o) valid_q <= window_valid_i;
   end
   always_ff @(posedge clk_i) begin
@@ -74,7 +70,7 @@ module feature_former
       free_word_q <= word_t'(window_free >> ByteBits);
       if (window_i.row_last) free_word_q <= word_t'(window_end >> ByteBits) + 1'b1;
     end
-    if (!rst_ni || clear_i) held_q <= '0;
+    if (!rst_ni) held_q <= '0;
     else if (enter_wants) held_q <= word_t'(window_first >> ByteBits);
     else if (fire && wants) held_q <= free_word_q;
   end
@@ -87,7 +83,7 @@ module feature_former
   assign accepted = data_valid_i && data_ready_o;
 
   always_ff @(posedge clk_i) begin
-    if (!rst_ni || clear_i) written_q <= '0;
+    if (!rst_ni) written_q <= '0;
     else if (accepted) written_q <= written_q + 1'b1;
   end
   for (genvar n = 0; n < int'(RingWords); n++) begin : gen_ring
@@ -103,7 +99,7 @@ module feature_former
   logic [RingBits-1:0] first_slot;
   assign first_slot = RingBits'(window_q.position >> ByteBits);
   always_ff @(posedge clk_i) begin
-    if (!rst_ni || clear_i) formed_q <= 1'b0;
+    if (!rst_ni) formed_q <= 1'b0;
     else formed_q <= fire;
   end
   always_ff @(posedge clk_i) begin
@@ -114,10 +110,8 @@ module feature_former
   end
 
   localparam int unsigned Unit = Inputs / 2;
-  logic [7:0] flip;
-  assign flip = !flip_i ? 8'h00 : half_i ? 8'h88 : 8'h80;
   always_ff @(posedge clk_i) begin
-    if (!rst_ni || clear_i) {fm_en_o, last_o} <= '0;
+    if (!rst_ni) {fm_en_o, last_o} <= '0;
     else {fm_en_o, last_o} <= {formed_q, formed_q && formed_window_q.last};
   end
   always_ff @(posedge clk_i) begin
@@ -130,7 +124,7 @@ module feature_former
     assign loaded = formed_window_q.low <= 6'(l) && 6'(l) < formed_window_q.high;
     assign place  = $bits(place)'(formed_window_q.position[ByteBits-1:0]) + $bits(place)'(l);
     always_ff @(posedge clk_i) begin
-      fm_data_o[l*8+:8] <= loaded ? span_q[place*8+:8] ^ flip : pad_i;
+      fm_data_o[l*8+:8] <= loaded ? span_q[place*8+:8] ^ formed_window_q.flip : formed_window_q.pad;
       fm_strobe_o[l] <= formed_window_q.from <= 6'(l) && 6'(l) < formed_window_q.upto;
     end
   end

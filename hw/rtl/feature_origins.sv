@@ -11,6 +11,7 @@ module feature_origins
     parameter int unsigned BusBytes = 8
 ) (
     input  logic                              clk_i,
+    input  logic                              rst_ni,
     input  logic                              start_i,
     input  load_features_t                    instr_i,
     input  logic           [             9:0] first_i,
@@ -37,14 +38,17 @@ module feature_origins
   assign next_block = block_q + byte_t'(instr_i.block_stride);
 
   always_ff @(posedge clk_i) begin
+    if (!rst_ni) word_q <= '0;
+    else if (next_i) word_q <= next_word;
+  end
+
+  always_ff @(posedge clk_i) begin
     if (start_i) begin
-      word_q   <= '0;
       byte_q   <= byte_t'(instr_i.source) + byte_t'(first_i);
       block_q  <= byte_t'(instr_i.source) + byte_t'(first_i);
       rows_q   <= rows_i - 1'b1;
       second_q <= instr_i.phase;
     end else if (next_i) begin
-      word_q <= next_word;
       if (rows_q == 0) begin
         byte_q   <= next_block;
         block_q  <= next_block;

@@ -14,6 +14,8 @@ package feature_pkg;
     logic [5:0] free;  // once this is written, bytes before position + free are needed no more
     logic row_last;  // the row's last one with bytes from DDR
     logic [19:0] address;  // unit of the feature memory
+    logic [7:0] flip;  // bits of a byte from DDR to invert
+    logic [7:0] pad;
     logic last;  // the instruction's last one
   } window_t;
 

@@ -4,7 +4,8 @@
 /// A chunk is what one access brings to one bus word: two units where a bus word holds two or more (a row's first and
 /// last chunk may be single units), one unit, or half of one where a unit is two bus words. A word is given when its
 /// last chunk or the row's has come; bytes outside the row are anything.
-/// One chunk a cycle while the writer takes the words. start_i: one cycle, the arguments hold from then on.
+/// One chunk a cycle while the writer takes the words. start_i: one cycle, the arguments hold from then on while
+/// active_o: accesses are still to come.
 module store_words
   import isa_pkg::store_t;
 #(
@@ -21,7 +22,8 @@ module store_words
     input  logic   [  Inputs*8-1:0] om_data_i,
     output logic                    data_valid_o,
     input  logic                    data_ready_i,
-    output logic   [BusBytes*8-1:0] data_o
+    output logic   [BusBytes*8-1:0] data_o,
+    output logic                    active_o
 );
 
   localparam int unsigned Unit = Inputs / 2;  // bytes
@@ -72,6 +74,7 @@ module store_words
   assign chunk.upper = Pairs ? place_q[0] : upper_q;
   assign chunk.slot = Pairs && WordChunks == 2 && place_q[1];
   assign chunk.word_done = row_done || WordChunks == 1 || place_q[1];
+  assign active_o = active_q;
   assign om_en_o = issue;
   assign om_addr_o = address_q;
   assign om_need_o = {Pairs && taken == 2, 1'b1};
