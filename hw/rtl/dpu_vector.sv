@@ -5,7 +5,8 @@
 /// its port while a result is written. Results are written in order, each by one access; an instruction is
 /// done two cycles after its last write, and the next one is taken then.
 /// abort_i makes it as after reset.
-/// Latency, besides those cycles: 11 for POOL, 28 for ADD and MULTIPLY with one group of lanes a pixel.
+/// Cycles from start_i to done_o: 11 more than windows' pixels for POOL; for ADD and MULTIPLY 28 + Inputs /
+/// Lanes, and max(2, Inputs / Lanes) for every pixel but one.
 module dpu_vector #(
     parameter int unsigned Inputs = 8,
     /// Elements of ADD and MULTIPLY a cycle: RequantizeLanes.
