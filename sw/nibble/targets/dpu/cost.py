@@ -32,8 +32,12 @@ class Machine:
         return ISSUE + max(array, results)
 
     def vector(self, elements: int) -> int:
-        """Cycles of POOL, ADD, MULTIPLY and depthwise CONV for `elements` lane operations."""
+        """Cycles of POOL and depthwise CONV for `elements` lane operations."""
         return ISSUE + math.ceil(elements / self.dpu.vector_lanes)
+
+    def binary(self, pixels: int) -> int:
+        """Cycles of ADD and MULTIPLY: the two operands of a pixel are read one after the other."""
+        return ISSUE + pixels * max(2, math.ceil(self.dpu.inputs / self.dpu.requantize_lanes))
 
     def instruction(self, instruction: isa.Instruction) -> int:
         """Cycles the instruction keeps its engine, waiting apart."""
@@ -44,7 +48,7 @@ class Machine:
             pixels = instruction.out_rows * instruction.out_cols * instruction.blocks
             return self.vector(window * pixels * self.dpu.inputs)
         if isinstance(instruction, isa.Add | isa.Multiply):
-            return self.vector(instruction.pixels * self.dpu.inputs)
+            return self.binary(instruction.pixels)
         moved = transferred(instruction, self.dpu)
         return self.board.ddr_latency_cycles + math.ceil(moved / min(self.dpu.bus_bytes, self.ddr_bytes))
 
