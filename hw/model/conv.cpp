@@ -86,7 +86,7 @@ Error check(const Machine& m, const Conv& i) {
   if (weight_end > m.size.weight_bytes) return Error::weight_range;
   const bool reads_parameters = i.first || (i.last && !i.raw);
   if (reads_parameters && i.param_address + m.size.outputs > m.size.parameter_entries) return Error::parameter_range;
-  if (i.table && i.table_address >= m.size.table_count) return Error::table_range;
+  if (i.last && i.table && i.table_address >= m.size.table_count) return Error::table_range;
   if (i.acc_address + tile_pixels(i) > m.size.accumulators) return Error::accumulator_range;
   const uint64_t output_end = i.out_address * uint64_t{m.unit()} + result_bytes(m, i);
   return i.last && output_end > m.size.output_bytes ? Error::output_range : Error::none;

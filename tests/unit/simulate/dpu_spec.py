@@ -157,7 +157,7 @@ class Spec:
         w = self.conv_weights(i)
         if i.first or (i.last and not i.raw):
             refuse(i.param_address + O > self.dpu.parameter_entries, "parameter_range")
-        refuse(i.table and i.table_address >= self.dpu.table_count, "table_range")
+        refuse(i.last and i.table and i.table_address >= self.dpu.table_count, "table_range")
         count = i.out_rows * i.out_cols
         refuse(i.acc_address + count > self.dpu.accumulators, "accumulator_range")
         if i.last:

@@ -141,6 +141,7 @@ IN_RANGE = [
     change(CONV, address=4096 - 32, w_address=1024 - 8, param_address=48, acc_address=240, out_address=4096 - 64),
     change(CONV, first=0, raw=1, param_address=4095, out_address=4096 - 256),
     change(CONV, last=0, out_address=0xFFFFF),
+    change(CONV, last=0, table=1, table_address=15),
     change(CONV, first=0, last=0, param_address=4095),
     change(CONV, features4=1, weights4=1, out4=1, address=4096 - 16, w_address=1024 - 4, out_address=4096 - 32),
     change(POOL, address=4096 - 32, out_address=4096 - 32, table_address=15),
