@@ -4,8 +4,8 @@
 /// (row_requests), ahead of the data; windows of the reader's bytes (feature_windows) become one write a cycle
 /// (feature_former). A pixel takes the longer of one cycle and its bytes' time on the bus, alignment apart; padding
 /// hides behind the bus where a pixel is more than one bus word. With `upsample` each row is read twice.
-/// First request: eight cycles after start_i. done_o: two cycles after the last write. The next instruction is taken
-/// when all rows are requested: its own requests go out while the data of the one before come.
+/// First request: about twelve cycles after start_i (feature_extent). done_o: two cycles after the last write. The next
+/// instruction is taken when all rows are requested: its own requests go out while the data of the one before come.
 /// An AXI error stops the oldest instruction, also when the word belongs to the next one.
 module dpu_load_features
   import isa_pkg::*;

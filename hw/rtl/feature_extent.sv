@@ -2,10 +2,11 @@
 /// its windows meet none of them.
 ///
 /// Windows that touch or overlap (pitch <= lanes) cover the row from byte 0 to the end of the last one. Where gaps lie
-/// between them, each window is looked at, one a cycle. With `upsample` the bytes are those of the row in DDR: pixel n
-/// of the doubled row is pixel n / 2.
-/// start_i: one cycle; instr_i holds from then on. valid_o: one cycle, the result stays; four cycles after start_i, or
-/// later with gaps.
+/// between them, each window is looked at, one a cycle; else the last one, (cols - 1) * pitch after the first, a bit of
+/// pitch a cycle: a DSP would be wasted here. With `upsample` the bytes are those of the row in DDR: pixel n of the
+/// doubled row is pixel n / 2.
+/// start_i: one cycle; instr_i holds from then on. valid_o: one cycle; the result stays until start_i. Four cycles after
+/// start_i, and one more for each bit of the pitch, or each window, after the first.
 module feature_extent
   import isa_pkg::load_features_t;
 #(
@@ -24,15 +25,14 @@ module feature_extent
   typedef enum logic [2:0] {
     Idle,
     Multiply,
-    Place,
     Visit,
     Convert
   } state_e;
 
   state_e state_q, state_d;
   logic gaps, hit, visited_all;
-  (* use_dsp = "no" *)
-  logic [21:0] span_q;  // from the first window to the last
+  logic [21:0] addend_q;  // windows before the last, times a power of 2
+  logic [ 9:0] pitch_q;  // bits of the pitch that are still to be multiplied with
   logic signed [23:0] window_q, window_end, width;  // bytes of the row, from byte 0
   logic [11:0] left_q;  // windows to visit after this one
   logic found_q;
@@ -49,8 +49,7 @@ module feature_extent
     state_d = state_q;
     unique case (state_q)
       Idle: if (start_i) state_d = Multiply;
-      Multiply: state_d = Place;
-      Place: state_d = Visit;
+      Multiply: if (pitch_q[9:1] == 0) state_d = Visit;
       Visit: if (visited_all) state_d = Convert;
       default: state_d = Idle;
     endcase
@@ -63,13 +62,20 @@ module feature_extent
 
   always_ff @(posedge clk_i) begin
     unique case (state_q)
-      Multiply: begin
-        span_q  <= 22'(instr_i.cols - 1'b1) * 22'(instr_i.pitch);
-        left_q  <= instr_i.cols - 1'b1;
-        found_q <= 1'b0;
-        first_q <= '0;
+      Idle:
+      if (start_i) begin
+        window_q <= -24'(instr_i.pad_left);
+        addend_q <= 22'(instr_i.cols - 1'b1);
+        pitch_q  <= gaps ? '0 : instr_i.pitch;
+        left_q   <= instr_i.cols - 1'b1;
+        found_q  <= 1'b0;
+        first_q  <= '0;
       end
-      Place:   window_q <= (gaps ? 24'd0 : 24'(span_q)) - 24'(instr_i.pad_left);
+      Multiply: begin
+        if (pitch_q[0]) window_q <= window_q + 24'(addend_q);
+        addend_q <= addend_q << 1;
+        pitch_q  <= pitch_q >> 1;
+      end
       Visit: begin
         window_q <= window_q + 24'(instr_i.pitch);
         left_q   <= left_q - 1'b1;
