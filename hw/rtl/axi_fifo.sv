@@ -23,7 +23,7 @@ module axi_fifo #(
 
   localparam int unsigned CountBits = $clog2(Depth) + 1;
 
-  logic [Width-1:0] memory_q[Depth];
+  (* ram_style = "distributed" *) logic [Width-1:0] memory_q[Depth];
   logic [CountBits-1:0] write_q, read_q;
 
   assign valid_o = write_q != read_q;
