@@ -2,7 +2,8 @@
 ///
 /// A burst is up to 16 bus words (AXI3 takes no more) that end where a block of 16 words ends, or with their range: so
 /// none crosses 4 KB. A range with a byte beyond `size_i` gives no burst but one cycle of `range_error_o`.
-/// Latency: the first burst is at the output two cycles after its request was taken.
+/// Latency: the first burst is at the output two cycles after its request was taken, when none is before it. What a request
+/// comes to, a burst or the error, is there in the cycle after `request_ready_o` is high again, not later.
 module axi_split #(
     /// Bytes of a bus word.
     parameter  int unsigned BusBytes = 8,
