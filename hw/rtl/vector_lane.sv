@@ -24,17 +24,36 @@ module vector_lane (
 
   import vector_pkg::*;
 
-  // Cycle 1 to 3: x = (a - a_zero) * 2^8 or (a - a_zero) * (b - b_zero).
-  logic signed [8:0] a1_q, b1_q, a2_q;
-  (* use_dsp = "no" *)logic signed [17:0] product2_q;
+  // Cycle 1 to 3: x = (a - a_zero) * factor, in lookup tables: two bits of a choose 0 to 3 times the factor.
+  // The factor is 2^8 for ADD, b - b_zero for MULTIPLY.
+  logic signed [8:0] a1_q;
+  logic signed [9:0] once1_q, once2_q;
+  logic signed [10:0] triple1_q;
+  logic signed [10:0] rows[4];
+  logic signed [13:0] lower2_q, upper2_q;
+  logic negative2_q;
   logic signed [17:0] x3_q;
+
+  for (genvar d = 0; d < 4; d++) begin : gen_row
+    always_comb begin
+      unique case (a1_q[2*d+:2])
+        2'd0: rows[d] = '0;
+        2'd1: rows[d] = 11'(once1_q);
+        2'd2: rows[d] = 11'(once1_q) <<< 1;
+        2'd3: rows[d] = triple1_q;
+      endcase
+    end
+  end
 
   always_ff @(posedge clk_i) begin
     a1_q <= 9'(a_i) - 9'(setup_i.a_zero);
-    b1_q <= 9'(b_i) - 9'(setup_i.b_zero);
-    a2_q <= a1_q;
-    product2_q <= a1_q * b1_q;
-    x3_q <= setup_i.multiply ? product2_q : {a2_q[8], a2_q, 8'b0};
+    once1_q <= setup_i.multiply ? 10'(b_i) - 10'(setup_i.b_zero) : 10'sd256;
+    triple1_q <= setup_i.multiply ? 11'(b_i) + (11'(b_i) <<< 1) - setup_i.b_zero3 : 11'sd768;
+    lower2_q <= 14'(rows[0]) + (14'(rows[1]) <<< 2);
+    upper2_q <= 14'(rows[2]) + (14'(rows[3]) <<< 2);
+    once2_q <= once1_q;
+    negative2_q <= a1_q[8];
+    x3_q <= 18'(lower2_q) + (18'(upper2_q) <<< 4) - (negative2_q ? 18'(once2_q) <<< 8 : 18'sd0);
   end
 
   // Cycle 4 and 5: the DSP's product; 6 and 7: in the window.

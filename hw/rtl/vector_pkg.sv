@@ -25,6 +25,7 @@ package vector_pkg;
     logic multiply;
     logic signed [7:0] a_zero;
     logic signed [7:0] b_zero;
+    logic signed [10:0] b_zero3;  // 3 * b_zero
     logic signed [24:0] mantissa;  // of the scale, with its sign
     logic [6:0] shift;  // of the scaled operand
     logic [8:0] inner_top;  // InnerTop where the scaled operand is not 0
@@ -54,6 +55,7 @@ package vector_pkg;
     setup.multiply = multiply;
     setup.a_zero = add.a_zero;
     setup.b_zero = add.b_zero;
+    setup.b_zero3 = 11'(add.b_zero) + (11'(add.b_zero) <<< 1);
     setup.mantissa = add.scale[31] ? -{1'b0, magnitude} : {1'b0, magnitude};
     setup.shift = clamp_shift((multiply ? 10'sd151 : 10'sd159) - signed'({2'b0, exponent}));
     setup.inner_top = InnerTop + (exponent > 8'd159 ? 9'(exponent) - 9'd159 : 9'd0);

@@ -39,7 +39,10 @@ module vector_windows (
   turns_t x_q, y_q, col_turns_q, row_turns_q, block_turns_q;
   logic valid_q, first_q;
   logic x_last, y_last, col_last, row_last, block_last;
-  sum_t begin_at, step, next;
+  sum_t begin_at, step, next, rows_apart;
+
+  assign rows_apart = (pool_i.stride_h[0] ? sum_t'(pool_i.in_cols) : '0) +
+      (pool_i.stride_h[1] ? sum_t'(pool_i.in_cols) << 1 : '0);
 
   assign x_last = x_q[12];
   assign y_last = y_q[12] && x_last;
@@ -68,7 +71,7 @@ module vector_windows (
       pixel_step_q <= in_units(sum_t'(1), pool_i.features4);
       line_step_q <= in_units(sum_t'(pool_i.in_cols), pool_i.features4);
       col_step_q <= in_units(sum_t'(pool_i.stride_w), pool_i.features4);
-      row_step_q <= in_units(sum_t'(pool_i.in_cols) * sum_t'(pool_i.stride_h), pool_i.features4);
+      row_step_q <= in_units(rows_apart, pool_i.features4);
       block_step_q <= in_units(sum_t'(pool_i.plane), pool_i.features4);
       address_q <= sum_t'(pool_i.address);
       line_q <= sum_t'(pool_i.address);
