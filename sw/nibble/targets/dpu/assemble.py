@@ -14,7 +14,7 @@ from nibble.targets.dpu.ops import BinaryOp, ConvOp, HostOp, Op, PoolOp
 from nibble.targets.dpu.place import Placed
 from nibble.targets.dpu.schedule import capacities, schedule
 from nibble.targets.dpu.step import Step
-from nibble.targets.dpu.timeline import Timeline
+from nibble.targets.dpu.timeline import play
 from nibble.targets.dpu.vector import binary_steps, depthwise_steps, pool_steps
 
 
@@ -55,26 +55,26 @@ class Assembly:
         start = len(self.stream)
         steps = [self._steps(placed) for placed in run]
         scheduled = iter(schedule([step for of_op in steps for step in of_op], self._context.dpu))
-        timeline = Timeline(self._machine)
-        layers = []
-        for placed, of_op in zip(run, steps, strict=True):
-            instructions = [instruction for _ in of_op for instruction in next(scheduled)]
-            layers.append(self._layer(placed, instructions, timeline))
+        of_layers = [[instruction for _ in of_op for instruction in next(scheduled)] for of_op in steps]
+        ends = iter(play([instruction for layer in of_layers for instruction in layer], self._machine))
+        layers, before = [], 0.0
+        for placed, instructions in zip(run, of_layers, strict=True):
+            end = max(before, *(next(ends) for _ in instructions))
+            layers.append(self._layer(placed, instructions, round(end - before)))
+            before = end
         self.stream += isa.End().encode()
-        self.predicted_cycles += round(timeline.cycles)
+        self.predicted_cycles += round(before)
         self.segments.append(AssembledRun(start, tuple(layers)))
 
-    def _layer(self, placed: Placed, instructions: Iterable[isa.Instruction], timeline: Timeline) -> AssembledLayer:
+    def _layer(self, placed: Placed, instructions: Iterable[isa.Instruction], cycles: int) -> AssembledLayer:
         op = placed.op
         if isinstance(op, HostOp):
             raise TypeError(op)
-        before = timeline.cycles
         for instruction in instructions:
             self.stream += _encode(op, instruction)
-            timeline.play(instruction)
         work = macs(op, placed.writes[0]) if isinstance(op, ConvOp) else 0
         completed = tuple(self._completed.get(op.output, ()))
-        return AssembledLayer(op, len(self.stream), completed, work, round(timeline.cycles - before))
+        return AssembledLayer(op, len(self.stream), completed, work, cycles)
 
     def _steps(self, placed: Placed) -> list[Step]:
         try:

@@ -1,4 +1,7 @@
-"""Cycles of single instructions: what the compiler chooses tiles by and the predicted timeline is made of."""
+"""Cycles of single instructions as the RTL takes them: what tiles are chosen by and the timeline is made of.
+
+Every constant is a count of pipeline stages of a file in hw/rtl, named with it.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,38 @@ from dataclasses import dataclass
 from nibble.config import Board, DpuConfig
 from nibble.targets.dpu import isa
 
-ISSUE = 24
-"""Cycles from an instruction's start to its first result: decode, addresses, array, requantization."""
+CONV_PREPARE = 14
+"""From a CONV's start to its first pass, at least: conv_prepare multiplies rows by columns bit by bit."""
+PASS_SWAP = 1
+"""A pass's weights take outputs / 2 cycles to load, and one more: loading begins after the swap (conv_weights)."""
+SETTLE = 6
+"""From the last pixel to its sum, beside the array's own latency (conv_sequencer: `Settled`, a step to the tail)."""
+DRAIN_LATENCY = 23
+"""From an accumulator to its result in the output memory and the end of the CONV (conv_drain)."""
+POOL_LATENCY, BINARY_LATENCY = 11, 28
+"""Of dpu_vector, beside the time of its pixels."""
+LOAD_LATENCY = 8
+"""From the start of a load or store to its first word, beside the DDR's."""
+ANSWER = 2
+"""From the last word of a load, or the response to a store, to the instruction's end."""
+WINDOW_SETUP = 14
+"""Between the writes of two LOAD_FEATURES (feature_extent, feature_windows)."""
+READ_AHEAD = 128
+"""Bus words that a reader asks for before they are taken: 8 bursts of 16 (axi_reader)."""
+FETCH = 2
+"""Cycles of an instruction's check and offer, beside its bus words (dpu_fetch)."""
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """What a load or store moves: bus words over the port, and the cycles that its engine needs for it, if more.
+
+    `ahead`: words left when the engine takes the next instruction.
+    """
+
+    words: int
+    cycles: int
+    ahead: int
 
 
 @dataclass(frozen=True)
@@ -24,59 +57,106 @@ class Machine:
         """DDR bytes per cycle, all engines together."""
         return self.board.ddr_bytes_per_second / (self.board.clock_mhz * 1e6)
 
-    def conv(self, pixels: int, passes: int, last: bool, four_bit: bool = False) -> int:
-        """Array cycles of one CONV: `passes` = blocks x kernel; a pass takes at least the time to swap its weights."""
-        rate = self.dpu.pixels * (2 if four_bit else 1)
-        array = passes * max(math.ceil(pixels / rate), self.dpu.outputs // 2)
-        results = math.ceil(pixels * self.dpu.outputs / self.dpu.requantize_lanes) if last else 0
-        return ISSUE + max(array, results)
+    @property
+    def ddr_words(self) -> float:
+        """Bus words per cycle, all ports together."""
+        return self.ddr_bytes / self.dpu.bus_bytes
 
-    def vector(self, elements: int) -> int:
-        """Cycles of POOL and depthwise CONV for `elements` lane operations."""
-        return ISSUE + math.ceil(elements / self.dpu.vector_lanes)
+    @property
+    def fetch(self) -> int:
+        """Cycles from one instruction to the next that the fetch unit offers."""
+        return isa.INSTRUCTION_BYTES // self.dpu.bus_bytes + FETCH
 
-    def binary(self, pixels: int) -> int:
-        """Cycles of ADD and MULTIPLY: the two operands of a pixel are read one after the other."""
-        return ISSUE + pixels * max(2, math.ceil(self.dpu.inputs / self.dpu.requantize_lanes))
+    @property
+    def settle(self) -> int:
+        """Cycles from a CONV's last pixel to when its sums can be drained."""
+        return SETTLE + 4 + math.ceil(math.log2(self.dpu.inputs))
+
+    @property
+    def weights(self) -> int:
+        """Cycles from one pass's swap to when the next pass's weights are there."""
+        return self.dpu.outputs // 2 + PASS_SWAP
+
+    @property
+    def latency(self) -> int:
+        """Cycles of a transfer beside its words."""
+        return LOAD_LATENCY + self.board.ddr_latency_cycles
+
+    def conv(self, pixels: int, passes: int) -> int:
+        """Return the array's cycles for `passes` = blocks x kernel, none shorter than its weights' loading."""
+        streamed = math.ceil(pixels / self.dpu.pixels)
+        return (passes - 1) * max(streamed, self.weights) + streamed
+
+    def drain(self, pixels: int, raw: bool) -> int:
+        """Return the cycles in which the results of `pixels` leave the accumulators."""
+        rate = self.dpu.inputs // 4 if raw else self.dpu.requantize_lanes
+        return pixels * self.dpu.outputs // rate
+
+    def vector(self, instruction: isa.Pool | isa.Add | isa.Multiply) -> int:
+        """Return the cycles of a vector instruction, which reads or, in the same memory, writes a pixel a cycle."""
+        if isinstance(instruction, isa.Pool):
+            window = instruction.kernel_h * instruction.kernel_w + instruction.from_output
+            return POOL_LATENCY + window * instruction.out_rows * instruction.out_cols * instruction.blocks
+        steps = self.dpu.inputs // self.dpu.requantize_lanes
+        return BINARY_LATENCY + steps + max(2 + instruction.from_output, steps) * (instruction.pixels - 1)
+
+    def transfer(self, instruction: isa.LoadFeatures | isa.LoadWeights | isa.Store) -> Transfer:
+        """Return what the instruction moves, at the alignment of its first row."""
+        bus = self.dpu.bus_bytes
+        if isinstance(instruction, isa.LoadWeights):
+            words = instruction.bytes // bus
+            lines = instruction.bytes // 16
+            return Transfer(words, 4 * lines if instruction.memory == isa.Memory.TABLES else words, 0)
+        if isinstance(instruction, isa.Store):
+            row = _words(instruction.target, instruction.width, bus)
+            words = instruction.blocks * instruction.rows * row
+            return Transfer(words, words, 0)
+        row = _words(instruction.source, _row_bytes(instruction), bus)
+        rows = max(instruction.rows - instruction.pad_top - instruction.pad_bottom, 0)
+        words = instruction.blocks * rows * row
+        cells = instruction.blocks * instruction.rows * instruction.cols
+        return Transfer(words, max(words, cells), min(words, READ_AHEAD + 2 * row))
 
     def instruction(self, instruction: isa.Instruction) -> int:
-        """Cycles the instruction keeps its engine, waiting apart."""
+        """Return the cycles from the instruction's start to its end with nothing before it."""
         if isinstance(instruction, isa.Conv):
-            return self._conv(instruction)
-        if isinstance(instruction, isa.Pool):
-            window = instruction.kernel_h * instruction.kernel_w
-            pixels = instruction.out_rows * instruction.out_cols * instruction.blocks
-            return self.vector(window * pixels * self.dpu.inputs)
-        if isinstance(instruction, isa.Add | isa.Multiply):
-            return self.binary(instruction.pixels)
-        moved = transferred(instruction, self.dpu)
-        return self.board.ddr_latency_cycles + math.ceil(moved / min(self.dpu.bus_bytes, self.ddr_bytes))
-
-    def _conv(self, conv: isa.Conv) -> int:
-        pixels, kernel = conv.out_rows * conv.out_cols, conv.kernel_h * conv.kernel_w
-        if conv.depthwise:
-            return self.vector(pixels * kernel * conv.blocks * self.dpu.inputs)
-        return self.conv(pixels, conv.blocks * kernel, bool(conv.last), bool(conv.features4 and conv.weights4))
+            pixels, passes = pixels_of(instruction), passes_of(instruction)
+            begin = max(CONV_PREPARE, self.weights)
+            drain = DRAIN_LATENCY + self.drain(pixels, bool(instruction.raw)) if instruction.last else 0
+            return begin + self.conv(pixels, passes) + self.settle + drain
+        if isinstance(instruction, isa.Pool | isa.Add | isa.Multiply):
+            return self.vector(instruction)
+        if isinstance(instruction, isa.LoadFeatures | isa.LoadWeights | isa.Store):
+            moved = self.transfer(instruction)
+            return self.latency + ANSWER + math.ceil(max(moved.cycles, moved.words / self.ddr_words))
+        return 0
 
 
-def transferred(instruction: isa.Instruction, dpu: DpuConfig) -> int:
-    """Bytes an instruction moves over the bus."""
-    if isinstance(instruction, isa.LoadFeatures):
-        rows = max(instruction.rows - instruction.pad_top - instruction.pad_bottom, 0)
-        row_bytes = min(instruction.width, instruction.cols * instruction.pitch)
-        factor = 4 if instruction.upsample else 1
-        return instruction.blocks * rows * row_bytes // factor
-    if isinstance(instruction, isa.LoadWeights):
-        return instruction.bytes
-    if isinstance(instruction, isa.Store):
-        return instruction.blocks * instruction.rows * instruction.width
-    return 0
+def pixels_of(conv: isa.Conv) -> int:
+    """Return the pixels of a CONV's tile."""
+    return conv.out_rows * conv.out_cols
+
+
+def passes_of(conv: isa.Conv) -> int:
+    """Return how often a CONV's pixels stream through the array."""
+    return conv.blocks * conv.kernel_h * conv.kernel_w
+
+
+def _row_bytes(load: isa.LoadFeatures) -> int:
+    """Bytes of a row that are read."""
+    if load.upsample:
+        return min(load.width, load.cols * load.pitch) // 2
+    return min(load.width, load.cols * load.pitch)
+
+
+def _words(address: int, size: int, bus: int) -> int:
+    """Bus words that `size` bytes from `address` on lie in."""
+    return (address + size - 1) // bus - address // bus + 1 if size else 0
 
 
 def macs(instruction: isa.Instruction, dpu: DpuConfig) -> int:
     """Multiply-accumulates of an instruction, idle lanes included."""
     if not isinstance(instruction, isa.Conv):
         return 0
-    pixels, kernel = instruction.out_rows * instruction.out_cols, instruction.kernel_h * instruction.kernel_w
     lanes = dpu.inputs * (1 if instruction.depthwise else dpu.outputs)
-    return pixels * kernel * instruction.blocks * lanes
+    return pixels_of(instruction) * passes_of(instruction) * lanes

@@ -95,9 +95,7 @@ def _cycles(shape: ConvShape, tiling: Tiling, machine: Machine) -> float:
         tiles
         * shape.groups
         * sum(
-            machine.conv(
-                tile.pixels, min(tiling.chunk, shape.planes - first) * kernel, last=first + tiling.chunk >= shape.planes
-            )
+            machine.conv(tile.pixels, min(tiling.chunk, shape.planes - first) * kernel)
             for first in range(0, shape.planes, tiling.chunk)
         )
     )

@@ -1,36 +1,194 @@
-"""Predicted cycles of a program: its instructions played through the four engines with the cost model's durations."""
+"""Predicted cycles of a program: its instructions played through fetch, queues, tokens and the four engines.
+
+Time goes from event to event. Between two events the transfers under way share the DDR evenly, none faster than its
+port; what an engine does beside that has a fixed duration (nibble.targets.dpu.cost).
+"""
 
 from __future__ import annotations
 
-from collections import deque
+import heapq
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 from nibble.targets.dpu import isa
-from nibble.targets.dpu.cost import Machine, transferred
+from nibble.targets.dpu.array import Array
+from nibble.targets.dpu.cost import ANSWER, LOAD_LATENCY, WINDOW_SETUP, Machine
+
+_ENGINES = (isa.Engine.FEATURE_LOAD, isa.Engine.WEIGHT_LOAD, isa.Engine.COMPUTE, isa.Engine.STORE)
+_EPSILON = 1e-6
 
 
-class Timeline:
-    """Plays instructions in program order; engines overlap as their tokens allow, DDR bandwidth is shared."""
+@dataclass
+class _Moving:
+    """A transfer under way: `left` words, at most `rate` a cycle from `begins` on; at `ahead` the next one is taken."""
 
-    def __init__(self, machine: Machine) -> None:
-        self._machine = machine
-        self._engine_free = dict.fromkeys(isa.Engine, 0.0)
-        self._tokens: dict[isa.Queue, deque[float]] = {queue: deque() for queue in isa.Queue}
-        self._ddr_free = 0.0
-        self.cycles = 0.0
+    index: int
+    left: float
+    ahead: float
+    rate: float
+    taken: float
+    begins: float
 
-    def play(self, instruction: isa.Instruction) -> None:
-        """Advance by one instruction; `cycles` is when the last of all so far ends."""
-        start = self._engine_free[instruction.ENGINE]
-        for queue in isa.Queue:
-            if instruction.wait & queue:
-                start = max(start, self._tokens[queue].popleft())
-        end = start + self._machine.instruction(instruction)
-        moved = transferred(instruction, self._machine.dpu)
-        if moved:
-            self._ddr_free = max(self._ddr_free, start) + moved / self._machine.ddr_bytes
-            end = max(end, self._ddr_free)
-        for queue in isa.Queue:
-            if instruction.signal & queue:
-                self._tokens[queue].append(end)
-        self._engine_free[instruction.ENGINE] = end
-        self.cycles = max(self.cycles, end)
+
+@dataclass
+class _Port:
+    """An engine's instructions: those that wait, and the transfers under way, in order."""
+
+    waiting: deque[int] = field(default_factory=deque)
+    moving: deque[_Moving] = field(default_factory=deque)
+    ready: bool = True
+
+    def takes_next(self, now: float) -> bool:
+        """Whether the one transfer under way is so near its end that the engine takes the next."""
+        only = self.moving[0] if len(self.moving) == 1 else None
+        return only is not None and only.taken <= now + _EPSILON and 0 < only.ahead >= only.left - _EPSILON
+
+    def active(self, now: float) -> _Moving | None:
+        """Return the transfer that moves words."""
+        return self.moving[0] if self.moving and self.moving[0].begins <= now + _EPSILON else None
+
+
+def play(instructions: Sequence[isa.Instruction], machine: Machine) -> list[float]:
+    """Return the cycle at which each instruction ends. Raises ValueError when tokens hold some back for ever."""
+    timeline = _Timeline(instructions, machine)
+    timeline.run()
+    return timeline.ends
+
+
+class _Timeline:
+    def __init__(self, instructions: Sequence[isa.Instruction], machine: Machine) -> None:
+        self._instructions, self._machine = instructions, machine
+        self._ports = {engine: _Port() for engine in _ENGINES}
+        self._tokens = Counter[isa.Queue]()
+        self._array = Array(machine)
+        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._now = self._fetched_at = float(machine.latency)
+        self._fetched = self._sequence = 0
+        self.ends = [-1.0] * len(instructions)
+
+    def run(self) -> None:
+        while True:
+            while self._fetch() or any(self._start(engine) for engine in _ENGINES):
+                pass
+            rates = self._rates()
+            until = self._next_event(rates)
+            if until is None:
+                break
+            self._advance(until, rates)
+        if min(self.ends, default=0.0) < 0:
+            raise ValueError("instructions wait for tokens that nobody gives")
+
+    def _next_event(self, rates: Sequence[tuple[_Moving, float]]) -> float | None:
+        times = [self._now + _milestone(moving) / rate for moving, rate in rates]
+        if self._events:
+            times.append(self._events[0][0])
+        if self._fetched_at > self._now and self._may_fetch():
+            times.append(self._fetched_at)
+        return min(times, default=None)
+
+    def _at(self, time: float, action: Callable[[], None]) -> None:
+        self._sequence += 1
+        heapq.heappush(self._events, (time, self._sequence, action))
+
+    def _may_fetch(self) -> bool:
+        if self._fetched == len(self._instructions):
+            return False
+        port = self._ports[self._instructions[self._fetched].ENGINE]
+        return len(port.waiting) < self._machine.dpu.queue_depth
+
+    def _fetch(self) -> bool:
+        """Hand the next instruction to its engine's queue, in program order: a full queue holds up all others."""
+        if not self._may_fetch() or self._fetched_at > self._now:
+            return False
+        self._ports[self._instructions[self._fetched].ENGINE].waiting.append(self._fetched)
+        self._fetched += 1
+        self._fetched_at = self._now + self._machine.fetch
+        return True
+
+    def _start(self, engine: isa.Engine) -> bool:
+        port = self._ports[engine]
+        if not port.waiting or not port.ready:
+            return False
+        index = port.waiting[0]
+        instruction = self._instructions[index]
+        awaited = [queue for queue in isa.Queue if instruction.wait & queue]
+        if any(not self._tokens[queue] for queue in awaited):
+            return False
+        self._tokens.subtract(awaited)
+        port.waiting.popleft()
+        port.ready = False
+        if isinstance(instruction, isa.LoadFeatures | isa.LoadWeights | isa.Store):
+            self._move(port, index, instruction)
+        else:
+            free, end = self._array.start(instruction, self._now)
+            self._at(free, lambda: self._free(port))
+            self._at(end, lambda: self._end(index))
+        return True
+
+    def _free(self, port: _Port) -> None:
+        port.ready = True
+
+    def _end(self, index: int) -> None:
+        self.ends[index] = self._now
+        self._tokens.update(queue for queue in isa.Queue if self._instructions[index].signal & queue)
+
+    def _move(self, port: _Port, index: int, instruction: isa.LoadFeatures | isa.LoadWeights | isa.Store) -> None:
+        """Begin a transfer: words of a load come after the latency of the DDR, padding and words of a store at once."""
+        transfer = self._machine.transfer(instruction)
+        padded = isinstance(instruction, isa.LoadFeatures) and transfer.cycles > transfer.words
+        taken = self._now + WINDOW_SETUP
+        begins = self._now + (LOAD_LATENCY if isinstance(instruction, isa.Store) else self._machine.latency)
+        words = max(transfer.words, 1)
+        rate = words / max(transfer.cycles, 1)
+        port.moving.append(_Moving(index, words, transfer.ahead, rate, taken, taken if padded else begins))
+        self._at(taken, lambda: None)
+        self._at(begins, lambda: None)
+
+    def _rates(self) -> list[tuple[_Moving, float]]:
+        """Share the DDR evenly among the ports that move.
+
+        A port whose engine is slower than its bus moves whole bursts at the bus's speed, with gaps; what nobody takes
+        in a gap is lost, since DDR keeps no time in hand (hw/sim/axi_memory.h).
+        """
+        active = [moving for port in self._ports.values() if (moving := port.active(self._now)) is not None]
+        rates, left = [], self._machine.ddr_words
+        for taken, moving in enumerate(sorted(active, key=lambda moving: moving.rate)):
+            others = len(active) - taken - 1
+            fair = min(1.0, left / (others + 1))
+            rate = min(moving.rate, fair)
+            rates.append((moving, rate))
+            busy = rate / fair
+            left = busy * (left - fair) + (1 - busy) * min(left, others)
+        return rates
+
+    def _advance(self, until: float, rates: Sequence[tuple[_Moving, float]]) -> None:
+        for moving, rate in rates:
+            moving.left -= rate * (until - self._now)
+        self._now = until
+        for port in self._ports.values():
+            if (head := port.active(until)) is not None:
+                self._progress(port, head)
+            if port.takes_next(until):
+                port.ready = True
+        while self._events and self._events[0][0] <= until + _EPSILON:
+            heapq.heappop(self._events)[2]()
+
+    def _progress(self, port: _Port, head: _Moving) -> None:
+        if head.left > _EPSILON:
+            return
+        port.moving.popleft()
+        instruction = self._instructions[head.index]
+        store = isinstance(instruction, isa.Store)
+        end = self._now + ANSWER + (self._machine.board.ddr_latency_cycles if store else 0)
+        self._at(end, lambda: self._end(head.index))
+        if not port.moving:
+            self._at(end if isinstance(instruction, isa.LoadWeights) else self._now, lambda: self._free(port))
+        else:
+            port.moving[0].begins = max(port.moving[0].begins, self._now + WINDOW_SETUP)
+            self._at(port.moving[0].begins, lambda: None)
+
+
+def _milestone(moving: _Moving) -> float:
+    """Words until something happens: the engine takes the next instruction, or all are moved."""
+    return moving.left - moving.ahead if moving.left - moving.ahead > _EPSILON else max(moving.left, 0.0)

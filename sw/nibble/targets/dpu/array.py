@@ -1,0 +1,57 @@
+"""When CONV, POOL, ADD and MULTIPLY end: the stages of hw/rtl/dpu_conv.sv, each with one instruction."""
+
+from __future__ import annotations
+
+from nibble.targets.dpu import isa
+from nibble.targets.dpu.cost import CONV_PREPARE, DRAIN_LATENCY, Machine, passes_of, pixels_of
+
+
+class Array:
+    """The compute engine. A CONV passes preparation, passes, tail and drain; the next one follows stage by stage."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._swapped = 0.0
+        """Last swap of weights: the next CONV's are loaded from then on."""
+        self._passed = 0.0
+        """The last pass's end."""
+        self._tail = 0.0
+        """When the last instruction that passed leaves room behind it."""
+        self._drained = 0.0
+        """When the drain takes the next one."""
+        self._read = [0.0, 0.0]
+        """When the results have left each half of the accumulators."""
+        self._end = 0.0
+
+    def start(self, instruction: isa.Instruction, now: float) -> tuple[float, float]:
+        """Return when the engine takes the next instruction, and when this one ends."""
+        if isinstance(instruction, isa.Conv):
+            return self._conv(instruction, now)
+        if not isinstance(instruction, isa.Pool | isa.Add | isa.Multiply):
+            raise TypeError(instruction)
+        self._end = max(now, self._end) + self._machine.vector(instruction)
+        return self._end, self._end
+
+    def _conv(self, conv: isa.Conv, now: float) -> tuple[float, float]:
+        machine, pixels, passes = self._machine, pixels_of(conv), passes_of(conv)
+        half = machine.dpu.accumulators // 2
+        halves = [h for h in (0, 1) if conv.acc_address < (h + 1) * half and conv.acc_address + pixels > h * half]
+        taken = max(now + CONV_PREPARE, self._passed + 1, self._tail)
+        weights = max(now + 1, self._swapped) + machine.weights
+        begin = max(taken + 1, weights, *(self._read[h] for h in halves))
+        if conv.first:
+            begin = max(begin, now + machine.dpu.outputs)
+        self._passed = begin + machine.conv(pixels, passes)
+        self._swapped = self._passed - pixels
+        settled = self._passed + machine.settle
+        if conv.last:
+            drain = max(settled, self._drained)
+            read = drain + machine.drain(pixels, bool(conv.raw))
+            for h in halves:
+                self._read[h] = read
+            self._tail = drain
+            self._drained = self._end = read + DRAIN_LATENCY
+        else:
+            self._tail = settled
+            self._end = max(self._end, settled)
+        return taken + 1, self._end
