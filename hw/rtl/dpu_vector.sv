@@ -236,13 +236,13 @@ module dpu_vector #(
     error_d = ErrorNone;
     if (load && illegal) error_d = ErrorIllegalInstruction;
     else if (feature_error) error_d = ErrorFeatureRange;
-    else if (map_error || inner_read_q && range_inner_i) error_d = ErrorTableRange;
+    else if (map_error || (inner_read_q && range_inner_i)) error_d = ErrorTableRange;
     else if (read_error || write_error) error_d = ErrorOutputRange;
   end
 
   always_comb begin
     state_d = state_q;
-    unique case (state_q)
+    case (state_q)
       StateIdle: if (start_i) state_d = StateSetup;
       StateSetup: if (go_i) state_d = StateRun;
       StateRun: if (written) state_d = StateIdle;

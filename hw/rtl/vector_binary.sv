@@ -65,8 +65,8 @@ module vector_binary #(
       b_q <= pixel_i;
       final_q <= final_i;
     end else begin
-      a_q <= a_q >> (Lanes * 8);
-      b_q <= b_q >> (Lanes * 8);
+      a_q <= (Inputs * 8)'({(Lanes * 8)'(0), a_q} >> (Lanes * 8));
+      b_q <= (Inputs * 8)'({(Lanes * 8)'(0), b_q} >> (Lanes * 8));
     end
     final_group_q <= {final_group_q[LaneLatency-2:0], final_q};
     final_result_q <= final_group_q[LaneLatency-1];
