@@ -109,7 +109,7 @@ class ConvBench:
         done = cycle = 0
         while done < len(convs) and cycle < limit and not (parts and parts[-1]["error_o"].any()):
             count = 512
-            held = np.resize(hold, cycle + count)[cycle:]
+            held = np.atleast_1d(hold)[np.arange(cycle, cycle + count) % np.size(hold)]
             parts.append(self.pins.run({"count_i": len(convs), "hold_i": held}, OBSERVED, count))
             done += parts[-1]["done_o"].sum()
             cycle += count

@@ -66,6 +66,10 @@ class Context:
         """Feature and output memory units that hold `count_bytes`."""
         return -(-count_bytes // self.dpu.unit_bytes)
 
+    def accumulators(self, turn: int) -> int:
+        """First accumulator of a tile: halves take turns, so that results of one leave while the other accumulates."""
+        return turn % 2 * (self.dpu.accumulators // 2)
+
     def constant_load(self, memory: str, key: Hashable, content: bytes) -> Load:
         """Load `content` into a memory of the weight-load engine."""
         unit = _UNITS[memory]

@@ -53,6 +53,15 @@ class _Conv:
         return [int(plane) for plane in used] or [0]
 
 
+@dataclass(frozen=True)
+class _Part:
+    """A tile for one group of output lanes, and the first of its accumulators."""
+
+    tile: Tile
+    group: int
+    accumulators: int
+
+
 def conv_steps(context: Context, op: ConvOp, view: View, buffer: Buffer, machine: Machine) -> Iterator[Step]:
     """Yield the steps of `op` reading `view` and writing `buffer`. Raises ValueError when no tile fits."""
     conv = _prepare(context, op, view, buffer)
@@ -72,8 +81,9 @@ def conv_steps(context: Context, op: ConvOp, view: View, buffer: Buffer, machine
     order = [(tile, group) for tile in all_tiles for group in range(conv.groups)]
     if chosen.groups_outer:
         order.sort(key=lambda pair: pair[1])
-    for tile, group in order:
-        yield from _tile_steps(conv, tile, group, members[group], chosen.chunk)
+    for turn, (tile, group) in enumerate(order):
+        part = _Part(tile, group, context.accumulators(turn))
+        yield from _part_steps(conv, part, members[group], chosen.chunk)
 
 
 def _prepare(context: Context, op: ConvOp, view: View, buffer: Buffer) -> _Conv:
@@ -96,14 +106,15 @@ def _unfold(op: ConvOp, view: View, lanes: int) -> Unfold | None:
     return Unfold(taps, op.window.strides[1]) if interleaved and whole and fits else None
 
 
-def _tile_steps(conv: _Conv, tile: Tile, group: int, members: Sequence[int], chunk: int) -> Iterator[Step]:
+def _part_steps(conv: _Conv, part: _Part, members: Sequence[int], chunk: int) -> Iterator[Step]:
     chunks = [tuple(members[first : first + chunk]) for first in range(0, len(members), chunk)]
     for index, planes in enumerate(chunks):
-        yield _step(conv, tile, group, planes, first=index == 0, last=index == len(chunks) - 1)
+        yield _step(conv, part, planes, first=index == 0, last=index == len(chunks) - 1)
 
 
-def _step(conv: _Conv, tile: Tile, group: int, planes: tuple[int, ...], first: bool, last: bool) -> Step:
+def _step(conv: _Conv, part: _Part, planes: tuple[int, ...], first: bool, last: bool) -> Step:
     context, op, window = conv.context, conv.op, conv.window
+    tile, group = part.tile, part.group
     loaded = load_patch(
         context,
         [conv.planes[plane] for plane in planes],
@@ -126,7 +137,7 @@ def _step(conv: _Conv, tile: Tile, group: int, planes: tuple[int, ...], first: b
             blocks=len(planes),
             w_address=at[WEIGHTS],
             out_address=at.get("result", 0),
-            acc_address=_accumulators(conv, tile),
+            acc_address=part.accumulators,
             param_address=at[PARAMETERS],
             table_address=at[TABLES] if table else 0,
         )
@@ -136,12 +147,6 @@ def _step(conv: _Conv, tile: Tile, group: int, planes: tuple[int, ...], first: b
     blocks = min(per_group, conv.buffer.blocks - block)
     result = store_tile(context, conv.buffer, block, blocks, per_group, tile) if last else None
     return Step(emit, (loaded.load, *constants), result)
-
-
-def _accumulators(conv: _Conv, tile: Tile) -> int:
-    """Alternate halves from tile to tile, so that results of one leave while the next accumulates."""
-    index = tile.row // tile.rows + tile.col // tile.cols
-    return index % 2 * (conv.context.dpu.accumulators // 2)
 
 
 def _constant_loads(conv: _Conv, group: int, planes: tuple[int, ...]) -> list[Load]:

@@ -24,13 +24,21 @@ def depthwise_steps(context: Context, op: ConvOp, view: View, buffer: Buffer) ->
     """Yield the steps of a depthwise convolution; output lanes are the input's. Raises ValueError when no tile fits."""
     packed = weights.arrange_depthwise(op, view, context.lanes)
     most = context.dpu.outputs // context.lanes
-    for tile, planes in _parts(context, buffer, op.window, most, 1, context.dpu.accumulators // 2):
+    parts = _parts(context, buffer, op.window, most, 1, context.dpu.accumulators // 2)
+    for turn, (tile, planes) in enumerate(parts):
         content = packed[list(planes)].tobytes()
-        yield _depthwise_step(context, op, view, buffer, tile, planes, content)
+        yield _depthwise_step(context, op, view, buffer, tile, planes, content, context.accumulators(turn))
 
 
 def _depthwise_step(
-    context: Context, op: ConvOp, view: View, buffer: Buffer, tile: Tile, planes: Planes, content: bytes
+    context: Context,
+    op: ConvOp,
+    view: View,
+    buffer: Buffer,
+    tile: Tile,
+    planes: Planes,
+    content: bytes,
+    accumulators: int,
 ) -> Step:
     loaded = _patch(context, op.output, view, planes, tile, op.window, op.pad)
     fields = conv_fields(op, op.window, loaded, tile)
@@ -41,6 +49,7 @@ def _depthwise_step(
             **fields,
             address=at[FEATURES] + _lead(context, loaded),
             w_address=at[WEIGHTS],
+            acc_address=accumulators,
             out_address=at["result"],
             param_address=at[PARAMETERS],
             table_address=at.get(TABLES, 0),

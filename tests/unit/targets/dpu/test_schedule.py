@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
+import pytest
 from dpu_graphs import chain, conv, graphs, sizes
 from dpu_run import assert_exact, compiled, instructions
 from hypothesis import given, settings
@@ -57,3 +59,11 @@ def test_a_load_waits_for_the_stores_that_it_reads() -> None:
     stores = [instruction for instruction in run if isinstance(instruction, isa.Store)]
     assert [bool(load.wait & Queue.STORED) for load in loads] == [False, True]
     assert [bool(store.signal & Queue.STORED) for store in stores] == [True, False]
+
+
+@pytest.mark.parametrize(("channels", "layer"), [(16, conv(160, 16)), (96, conv(96, 1, groups=96))])
+def test_accumulators_alternate_from_tile_to_tile_and_group_to_group(channels: int, layer: Any) -> None:
+    (run,) = instructions(compiled(chain((1, channels, 13, 13), layer), Z7020))
+    starts = [i.acc_address for i in run if isinstance(i, isa.Conv) and i.first]
+    assert len(starts) > 2
+    assert starts == [turn % 2 * (Z7020.accumulators // 2) for turn in range(len(starts))]
