@@ -2,10 +2,11 @@
 ///
 /// Idle until `start_i`; waits until nothing of an earlier run is left (`idle_i`), then `run_o`. The program is done when
 /// END was fetched and nothing waits or is under way. The first error (or soft reset) stops all: `run_o` falls, `abort_o`
-/// rises until `idle_i`, and only then the core stops being busy, so that no AXI transaction is ever left behind.
+/// rises until `idle_i`. Only then, and after END only once what was read ahead is back, the core stops being busy, so that
+/// no AXI transaction is ever left behind. A soft reset forgets the error.
 /// A hash that differs ends the run before it begins. Errors of one cycle: the fetch unit's first, then the engines' in
 /// their order, then deadlock.
-/// Latency: done_o and failed_o one cycle after their cause, failed_o after the draining.
+/// Latency: done_o and failed_o one cycle after `idle_i`, when their cause came before.
 module dpu_control
   import isa_pkg::*;
 #(
@@ -42,6 +43,7 @@ module dpu_control
     StIdle,
     StWait,
     StRun,
+    StFinish,
     StAbort,
     StDrain
   } state_e;
@@ -107,6 +109,10 @@ module dpu_control
           error_code_o <= code;
           error_address_o <= address;
         end else if (done) begin
+          state_q <= StFinish;
+        end
+        StFinish:
+        if (idle_i) begin
           state_q <= StIdle;
           done_o  <= 1'b1;
         end
@@ -122,7 +128,9 @@ module dpu_control
         done_o <= 1'b0;
         failed_o <= 1'b0;
         report_q <= 1'b0;
-        if (state_q == StRun || state_q == StWait) state_q <= StAbort;
+        error_code_o <= ErrorNone;
+        error_address_o <= '0;
+        if (state_q == StRun || state_q == StWait || state_q == StFinish) state_q <= StAbort;
       end
     end
   end

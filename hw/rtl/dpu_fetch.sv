@@ -141,8 +141,8 @@ module dpu_fetch
         else code = ErrorAxi;
       end
       StCheck: begin
-        fail = !legal;
-        code = ErrorIllegalInstruction;
+        fail = !legal || axi_error_i;
+        code = legal ? ErrorAxi : ErrorIllegalInstruction;
       end
       StOffer: begin
         fail = axi_error_i;

@@ -47,7 +47,7 @@ module dpu_registers
     input  logic           [  2:0] completed_i
 );
 
-  logic write, done_q, error_q, enable_q, pending_q;
+  logic write, done, failed, done_q, error_q, enable_q, pending_q;
   logic [31:0] mask, cycles_q, mac_q, features_q, weights_q, store_q, instructions_q;
   logic [63:0] base_q;
   logic [31:0] hash_q, size_q, program_q;
@@ -62,6 +62,10 @@ module dpu_registers
   for (genvar b = 0; b < 4; b++) begin : gen_mask
     assign mask[b*8+:8] = {8{s_axi_wstrb[b]}};
   end
+
+  // An end in the cycle of a soft reset is forgotten.
+  assign done = done_i && !soft_reset_o;
+  assign failed = failed_i && !soft_reset_o;
 
   assign expected_hash_o = hash_q;
   assign base_o = {base_q[63:12], 12'b0};
@@ -87,9 +91,9 @@ module dpu_registers
       base_q <= '0;
     end else begin
       if (s_axi_bready) s_axi_bvalid <= 1'b0;
-      if (done_i || failed_i) pending_q <= 1'b1;
-      if (done_i) done_q <= 1'b1;
-      if (failed_i) error_q <= 1'b1;
+      if (done || failed) pending_q <= 1'b1;
+      if (done) done_q <= 1'b1;
+      if (failed) error_q <= 1'b1;
       if (write) begin
         s_axi_bvalid <= 1'b1;
         unique case ({s_axi_awaddr[7:2], 2'b00})
@@ -103,7 +107,7 @@ module dpu_registers
               {done_q, error_q} <= '0;
             end
           end
-          RegInterrupt: if (s_axi_wstrb[0] && s_axi_wdata[0]) pending_q <= done_i || failed_i;
+          RegInterrupt: if (s_axi_wstrb[0] && s_axi_wdata[0]) pending_q <= done || failed;
           RegExpectedHash: hash_q <= merged(hash_q);
           RegBaseLow: base_q[31:0] <= merged(base_q[31:0]);
           RegBaseHigh: base_q[63:32] <= merged(base_q[63:32]);
@@ -125,7 +129,7 @@ module dpu_registers
         RegVersion: s_axi_rdata <= IsaVersion;
         RegParameterHash: s_axi_rdata <= ParameterHash;
         RegControl: s_axi_rdata <= {29'b0, enable_q, 2'b00};
-        RegStatus: s_axi_rdata <= {29'b0, error_q, done_q, busy_i || start_o || soft_reset_o};
+        RegStatus: s_axi_rdata <= {29'b0, error_q || failed, done_q || done, busy_i || start_o || soft_reset_o};
         RegError: s_axi_rdata <= {28'b0, error_code_i};
         RegErrorAddress: s_axi_rdata <= error_address_i;
         RegInterrupt: s_axi_rdata <= {31'b0, pending_q};

@@ -1,0 +1,274 @@
+"""Programs that fail, buses that fail, resets: the core tells which error where, and then runs the next program."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import cache
+
+import numpy as np
+import pytest
+from core_bench import DATA_BYTES, TINY, Memory, core, ddr, model, whole
+from dpu_programs import copy_to_output
+from test_cppsim_run import ILLEGAL, IN_RANGE, OUT_OF_RANGE, image, pipeline
+
+from nibble.simulate.axi import DECERR, SLVERR, MemoryModel
+from nibble.simulate.dpu_rtlsim import RtlsimCore, _Outcome
+from nibble.targets.dpu import isa
+from nibble.targets.dpu.isa import Queue, Register
+
+POOL = copy_to_output(TINY, 0, 0, 16)
+ONE_RANGE = [(i, error) for i, error in OUT_OF_RANGE if not (isinstance(i, isa.Conv) and i.out_rows == 4095)]
+"""Without the CONV that is beyond several memories: of these the first access counts."""
+QUICK = MemoryModel(latency=3)
+LATE = MemoryModel(latency=150, stall=0.3, jitter=100, seed=3)
+
+
+@cache
+def shared() -> RtlsimCore:
+    """One core for all tests that leave it able to run: errors before may not matter."""
+    return core(TINY, QUICK)
+
+
+@cache
+def good() -> tuple[Memory, int, Memory]:
+    """A program that uses every engine, DDR before, its address, and DDR after."""
+    tiles = [
+        isa.Conv(
+            first=1,
+            last=1,
+            address=16 * n,
+            in_cols=9,
+            plane=81,
+            blocks=2,
+            kernel_h=3,
+            kernel_w=3,
+            stride_h=1,
+            stride_w=1,
+            out_rows=7,
+            out_cols=7,
+            dilation_h=1,
+            dilation_w=1,
+            out_address=200 * n,
+            acc_address=128 * (n % 2),
+            low=-128,
+            high=127,
+        )
+        for n in range(4)
+    ]
+    memory, start = ddr(TINY, whole(TINY, tiles), seed=5)
+    after = memory.copy()
+    assert model(TINY).run(after, start).error == "none"
+    return memory, start, after
+
+
+def check_good(rtl: RtlsimCore) -> int:
+    """Run the good program; return the cycles it took."""
+    memory, start, after = good()
+    actual = memory.copy()
+    result = rtl.run(actual, start)
+    assert result.error == "none"
+    np.testing.assert_array_equal(actual, after)
+    return result.cycles
+
+
+def short(*instructions: isa.Instruction) -> Memory:
+    """The program at byte 0, and zeros behind it; 65,600 bytes in all, the size that the ranges of the tests are for."""
+    memory = np.zeros(65536 + 64, np.uint8)
+    program = image(*instructions, isa.End())
+    memory[: program.size] = program
+    return memory
+
+
+@pytest.mark.parametrize("instruction", ILLEGAL, ids=str)
+def test_illegal_instructions(instruction: isa.Instruction) -> None:
+    result = shared().run(short(POOL, instruction, POOL), 0)
+    assert (result.error, result.error_address) == ("illegal_instruction", 32)
+
+
+@pytest.mark.parametrize(("instruction", "error"), ONE_RANGE, ids=str)
+def test_accesses_out_of_range(instruction: isa.Instruction, error: str) -> None:
+    result = shared().run(short(POOL, instruction, POOL), 0)
+    assert (result.error, result.error_address) == (error, 32)
+
+
+@pytest.mark.parametrize("instruction", IN_RANGE, ids=str)
+def test_accesses_that_just_fit(instruction: isa.Instruction) -> None:
+    assert shared().run(short(POOL, instruction), 0).error == "none"
+
+
+def test_good_program_after_errors() -> None:
+    check_good(shared())
+
+
+@pytest.mark.parametrize(
+    ("program", "size", "error", "address"),
+    [
+        (0, 0, "ddr_range", 0),
+        (0, 31, "ddr_range", 0),
+        (0, 32, "ddr_range", 32),
+        (64, 64, "ddr_range", 64),
+        (0xFFFFFFE0, 64, "ddr_range", 0xFFFFFFE0),
+        (33, 128, "illegal_instruction", 33),
+    ],
+)
+def test_fetch_beyond_ddr(program: int, size: int, error: str, address: int) -> None:
+    memory = np.zeros(size, np.uint8)
+    memory[:32] = image(POOL)[:size]
+    result = shared().run(memory, program)
+    assert (result.error, result.error_address) == (error, address)
+
+
+def test_wrong_hash() -> None:
+    result = shared().run(short(POOL), 0, expected_hash=TINY.hash ^ 1)
+    assert (result.error, result.error_address, result.instructions, result.cycles) == ("wrong_hardware", 0, 0, 0)
+    check_good(shared())
+
+
+@pytest.mark.parametrize("before", [0, 1, 3])
+def test_missing_token_is_a_deadlock(before: int) -> None:
+    waiting = dataclasses.replace(POOL, wait=Queue.FEATURES_READY)
+    program = [*[POOL] * before, waiting, *[POOL] * 20]
+    result = shared().run(short(*program), 0)
+    assert (result.error, result.error_address, result.instructions) == ("deadlock", before * 32, before)
+
+
+def test_full_queue_is_a_deadlock() -> None:
+    signal = dataclasses.replace(POOL, signal=Queue.RESULT_READY)
+    assert shared().run(short(*[signal] * 255), 0).error == "none"
+    result = shared().run(short(*[signal] * 256), 0)
+    assert (result.error, result.error_address, result.instructions) == ("deadlock", 255 * 32, 255)
+
+
+def test_full_engine_queue_blocks_fetch() -> None:
+    waiting = [dataclasses.replace(POOL, wait=Queue.FEATURES_READY)] * (TINY.queue_depth + 2)
+    load = isa.LoadFeatures(blocks=1, rows=1, cols=1, pitch=8, lanes=8, signal=Queue.FEATURES_READY)
+    assert shared().run(short(*waiting[2:], *[load] * len(waiting[2:])), 0).error == "none"
+    result = shared().run(short(*waiting, *[load] * len(waiting)), 0)
+    assert (result.error, result.error_address) == ("deadlock", 0)
+
+
+@pytest.mark.parametrize("memory", [QUICK, LATE], ids=["quick", "late"])
+def test_pipeline_of_tiles(memory: MemoryModel) -> None:
+    """Engines run concurrently on one buffer, kept apart by tokens alone; more instructions than the queues hold."""
+    image, program, size = pipeline(40, synchronized=True)
+    result = core(TINY, memory).run(image, program)
+    assert (result.error, result.instructions, result.stored_bytes) == ("none", 121, 40 * size)
+    np.testing.assert_array_equal(image[: 40 * size], image[40 * size : 80 * size])
+
+
+def test_runs_leave_no_burst_behind() -> None:
+    """What was read ahead of END is back from the memory before the run ends, also with a long latency."""
+    rtl = core(TINY, MemoryModel(latency=900))
+    for _ in range(2):
+        assert rtl.run(short(), 0).error == "none"
+        assert rtl.run(short(POOL, isa.Conv()), 0).error == "illegal_instruction"
+
+
+@pytest.mark.parametrize("response", [SLVERR, DECERR])
+@pytest.mark.parametrize("memory", [QUICK, LATE], ids=["quick", "late"])
+def test_every_burst_may_fail(memory: MemoryModel, response: int) -> None:
+    """Whichever burst is answered with an error, the run ends with it, or was over before; the next run is right."""
+    bursts, ended = 1, set()
+    while bursts < 1000:
+        failing = dataclasses.replace(memory, error_burst=bursts, error_response=response)
+        rtl = core(TINY, failing)
+        image, start, after = good()
+        actual = image.copy()
+        result = rtl.run(actual, start)
+        ended.add(result.error)
+        assert result.error in ("axi", "none")
+        if result.error == "none":
+            np.testing.assert_array_equal(actual, after)
+            break
+        if bursts % 20 == 1:
+            check_good(rtl)
+        bursts += 1 + bursts // 8
+    assert ended == {"axi", "none"}
+
+
+@pytest.mark.parametrize(
+    ("where", "address"),
+    [(0, 3), (DATA_BYTES, None)],
+)
+def test_error_address_of_failing_ranges(where: int, address: int | None) -> None:
+    """Reads of the first word fail at the feature load, writes at a store."""
+    memory, start, _ = good()
+    ddr = dataclasses.replace(QUICK, error_range=(where, where + 1))
+    result = core(TINY, ddr).run(memory.copy(), start)
+    assert result.error == "axi"
+    program = memory[start:].reshape(-1, 32)
+    failed = isa.decode(program[(result.error_address - start) // 32].tobytes())
+    assert isinstance(failed, isa.LoadFeatures if address is not None else isa.Store)
+
+
+@pytest.mark.parametrize("memory", [QUICK, LATE], ids=["quick", "late"])
+def test_soft_reset_in_mid_frame(memory: MemoryModel) -> None:
+    random = np.random.default_rng(7)
+    rtl = core(TINY, memory)
+    cycles = check_good(rtl)
+    for at in [0, 1, 2, 3, *random.integers(0, cycles + 300, 30).tolist()]:
+        start(rtl)
+        rtl.advance(cycles=at)
+        rtl.soft_reset()
+        check_reset(rtl)
+        if at % 3 == 0:
+            check_good(rtl)
+    check_good(rtl)
+
+
+def test_hard_reset_in_mid_frame() -> None:
+    """Once no burst is under way: the buses' other ends know nothing of the reset."""
+    random = np.random.default_rng(8)
+    rtl = core(TINY, QUICK)
+    cycles = check_good(rtl)
+    for at in random.integers(0, cycles, 20).tolist():
+        start(rtl)
+        rtl.advance(cycles=at)
+        while not rtl._library.nibble_memory_idle(rtl._bench):
+            rtl.advance(cycles=1)
+        assert rtl._library.nibble_reset(rtl._bench) == _Outcome.RUNNING
+        check_reset(rtl)
+        assert [rtl.read(r) for r in (Register.SIZE, Register.PROGRAM, Register.CYCLES)] == [0, 0, 0]
+        check_good(rtl)
+
+
+def test_start_while_busy_is_ignored() -> None:
+    rtl = core(TINY, LATE)
+    memory = start(rtl)
+    for _ in range(20):
+        rtl.write(Register.CONTROL, 5)
+        assert rtl.read(Register.STATUS) == 1
+    assert rtl.advance() is _Outcome.INTERRUPTED
+    assert rtl.read(Register.STATUS) == 2
+    np.testing.assert_array_equal(memory, good()[2])
+    assert rtl.read(Register.INSTRUCTIONS) == (len(memory) - good()[1]) // 32
+
+
+def test_polling_sees_the_end() -> None:
+    """A host that polls STATUS finds busy, then done or error: never neither."""
+    rtl = core(TINY, QUICK)
+    for phase in range(40):
+        memory = short(*[POOL] * 2, isa.End() if phase % 2 else isa.Conv())
+        rtl._memory = memory
+        rtl._library.nibble_memory(rtl._bench, memory.ctypes.data, memory.size)
+        rtl.start(memory.size, 0, TINY.hash if phase % 4 else 1)
+        rtl.advance(cycles=phase)
+        while (status := rtl.read(Register.STATUS)) == 1:
+            rtl.advance(cycles=phase % 3)
+        assert status == (2 if phase % 2 and phase % 4 else 4)
+        rtl.soft_reset()
+
+
+def start(rtl: RtlsimCore) -> Memory:
+    memory = good()[0].copy()
+    rtl._memory = memory
+    rtl._library.nibble_memory(rtl._bench, memory.ctypes.data, memory.size)
+    rtl.start(memory.size, good()[1], TINY.hash)
+    return memory
+
+
+def check_reset(rtl: RtlsimCore) -> None:
+    """As after power-up: idle, no flag, no error, no interrupt."""
+    registers = (Register.STATUS, Register.ERROR, Register.ERROR_ADDRESS, Register.INTERRUPT)
+    assert [rtl.read(register) for register in registers] == [0, 0, 0, 0]
+    assert rtl.advance(cycles=200) is _Outcome.RUNNING
