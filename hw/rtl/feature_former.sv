@@ -41,18 +41,20 @@ module feature_former
   // The window at the ring.
   logic valid_q, enter, fire, complete;
   window_t window_q;
-  word_t last_word_q, free_word_q;  // holds the last byte; first one needed afterwards
-  word_t held_q, written_q;  // first word that is needed; word that comes next
+  word_t end_word, free_word;  // holds the last byte; the first one needed afterwards
+  word_t last_word_q, held_q;  // of the window at the ring; first one needed after it
+  word_t written_q;  // comes next
   word_t behind, ahead;
   logic wants, enter_wants;
-  position_t window_first, window_end, window_free;
+  position_t window_end, window_free;
 
   assign window_ready_o = !valid_q || fire;
   assign enter = window_valid_i && window_ready_o;
   assign enter_wants = enter && window_i.high != window_i.low;
-  assign window_first = window_i.position + position_t'(window_i.low);
   assign window_end = window_i.position + position_t'(window_i.high) - 1'b1;
   assign window_free = window_i.position + position_t'(window_i.free);
+  assign end_word = word_t'(window_end >> ByteBits);
+  assign free_word = word_t'(window_free >> ByteBits);
 
   assign wants = window_q.high != window_q.low;
   assign ahead = written_q - last_word_q - 1'b1;  // negative: not there yet
@@ -65,14 +67,12 @@ module feature_former
   end
   always_ff @(posedge clk_i) begin
     if (enter) begin
-      window_q <= window_i;
-      last_word_q <= word_t'(window_end >> ByteBits);
-      free_word_q <= word_t'(window_free >> ByteBits);
-      if (window_i.row_last) free_word_q <= word_t'(window_end >> ByteBits) + 1'b1;
+      window_q    <= window_i;
+      last_word_q <= end_word;
     end
+    // The window leaves as soon as it is complete: before words come that could overwrite its own.
     if (!rst_ni) held_q <= '0;
-    else if (enter_wants) held_q <= word_t'(window_first >> ByteBits);
-    else if (fire && wants) held_q <= free_word_q;
+    else if (enter_wants) held_q <= window_i.row_last ? end_word + 1'b1 : free_word;
   end
 
   // The ring.

@@ -113,7 +113,8 @@ module load_store_bench #(
         while (starts.size() != 0) ended(8'd255);
       end
       quiet <= starts.size() == 0 && aborting == 0 ? quiet + 1 : 0;
-      if (quiet > 0 && aborting == 0 && start == 0 && !(&idle)) $fatal(1, "not idle without an instruction");
+      if (quiet > 0 && aborting == 0 && start == 0 && !(&idle))
+        $fatal(1, "not idle without an instruction");
       if (aborting == 1 && !(&idle)) $fatal(1, "not idle after an abort");
       // One engine after the other; instructions of one may overlap.
       none_flies <= starts.size() == 0;
@@ -244,16 +245,16 @@ module load_store_bench #(
   request_t requests[$], request;
   int answers[$];  // when the writes are done
   logic accept, take, push_word;
-  logic [2:0] range_errors;
+  logic judging, faulted;  // of a request beyond `size`: no other is taken until it is judged
+  int judged_at;
 
   function automatic logic paused();
     return 8'($urandom) < stall;
   endfunction
 
   logic pause_request, pause_word;
-  assign request_ready = requests.size() < 8 && !pause_request && !abort && range_errors[1:0] == 0;
+  assign request_ready = requests.size() < 8 && !pause_request && !abort && !judging;
   assign accept = request_valid[running_engine] && request_ready;
-  assign range_error = range_errors[2];
   assign write_ready = requests.size() != 0 && running_engine == 2 && !pause_word && !abort;
   assign take = read_valid && read_ready[running_engine[0]];
   assign push_word = requests.size() != 0 && running_engine != 2 && (!read_valid || take) && !pause_word
@@ -262,8 +263,11 @@ module load_store_bench #(
   always @(posedge ap_clk) begin
     pause_request <= paused();
     pause_word <= paused();
-    range_errors <= {range_errors[1:0], 1'b0};
-    axi_error <= 0;
+    // The error comes at the latest moment: the cycle after one in which a request could be taken.
+    faulted <= judging && now >= judged_at;
+    range_error <= faulted;
+    if (now >= judged_at) judging <= 0;
+    axi_error  <= 0;
     write_done <= 0;
     if (take) read_valid <= 0;
     if (push_word || (write_valid && write_ready)) begin
@@ -286,9 +290,10 @@ module load_store_bench #(
       write_done <= 1;
       void'(answers.pop_front());
     end
-    if (accept && 33'(offset[running_engine]) + 33'(bytes[running_engine]) > 33'(size))
-      range_errors[0] <= 1;
-    else if (accept) begin
+    if (accept && 33'(offset[running_engine]) + 33'(bytes[running_engine]) > 33'(size)) begin
+      judging   <= 1;
+      judged_at <= now + 32'(latency);
+    end else if (accept) begin
       request.first = offset[running_engine];
       request.last  = offset[running_engine] + 32'(bytes[running_engine]);
       request.word  = offset[running_engine] / BusBytes * BusBytes;
@@ -300,7 +305,7 @@ module load_store_bench #(
       requests.delete();
       answers.delete();
       {read_valid, axi_error, write_done} <= '0;
-      range_errors <= '0;
+      {judging, faulted, range_error} <= '0;
     end
 
     // On-chip memories.
