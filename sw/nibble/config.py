@@ -37,6 +37,8 @@ class DpuConfig(_Config):
     """Activations in a pixel word: lanes into the array, channels in a block."""
     outputs: Positive
     """Output channels computed together."""
+    dsp_outputs: Count
+    """Of the outputs, those multiplied in DSPs, two products each; the others in lookup tables."""
     pixels: Positive
     """Output pixels per cycle at 8 bits; twice that at W4A4."""
     feature_bytes: Positive
@@ -86,6 +88,8 @@ class DpuConfig(_Config):
                 raise ValueError(f"{key}: {value}|a multiple of {multiple}")
             if value > limit:
                 raise ValueError(f"{key}: {value}|at most {limit}, what its addresses reach")
+        if self.dsp_outputs > self.outputs:
+            raise ValueError(f"dsp_outputs: {self.dsp_outputs}|at most {self.outputs}, all outputs")
         for lanes, key in (("requantize_lanes", "outputs"), ("vector_lanes", "inputs")):
             if getattr(self, key) % getattr(self, lanes):
                 raise ValueError(f"{lanes}: {getattr(self, lanes)}|a divisor of {key}, {getattr(self, key)}")
@@ -96,6 +100,7 @@ class DpuConfig(_Config):
         return [
             ("inputs", 8, 512),
             ("outputs", self.inputs, 512),
+            ("dsp_outputs", 2, 512),
             ("feature_bytes", self.inputs, reach),
             ("output_bytes", self.inputs, reach),
             ("weight_bytes", 16, _UNIT_ADDRESSES * 16),

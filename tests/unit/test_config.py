@@ -58,6 +58,8 @@ def test_unknown_name_lists_the_names() -> None:
     [
         ({"inputs": 12}, "inputs: 12, expected a multiple of 8"),
         ({"outputs": 12}, "outputs: 12, expected a multiple of 8"),
+        ({"dsp_outputs": 7}, "dsp_outputs: 7, expected a multiple of 2"),
+        ({"dsp_outputs": 18}, "dsp_outputs: 18, expected at most 16, all outputs"),
         ({"inputs": 0}, "inputs: 0, expected greater than or equal to 1"),
         ({"inputs": "8"}, "inputs: '8', expected a valid integer"),
         ({"feature_bytes": 4 << 21}, "feature_bytes: 8388608, expected at most 4194304, what its addresses reach"),

@@ -30,8 +30,8 @@ RTL = HW / "rtl"
 PACKAGES = ("isa_pkg", "dpu_pkg")
 """The packages that others use come first."""
 PARAMETERS = (
-    *("inputs", "outputs", "pixels", "feature_bytes", "weight_bytes", "parameter_entries", "table_count"),
-    *("accumulators", "output_bytes", "requantize_lanes", "vector_lanes", "bus_bytes", "queue_depth"),
+    *("inputs", "outputs", "dsp_outputs", "pixels", "feature_bytes", "weight_bytes", "parameter_entries"),
+    *("table_count", "accumulators", "output_bytes", "requantize_lanes", "vector_lanes", "bus_bytes", "queue_depth"),
 )
 SLICE_SECONDS = 0.2
 """Of one call into the library: the progress is told, and Ctrl-C obeyed, between calls."""

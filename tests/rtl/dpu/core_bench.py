@@ -22,6 +22,7 @@ ODD = DpuConfig(
     name="16x16",
     inputs=16,
     outputs=16,
+    dsp_outputs=10,
     pixels=1,
     feature_bytes=9216,
     weight_bytes=10240,

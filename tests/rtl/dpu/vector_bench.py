@@ -23,6 +23,7 @@ def size(inputs: int, lanes: int) -> DpuConfig:
         name=f"{inputs}/{lanes}",
         inputs=inputs,
         outputs=32,
+        dsp_outputs=32,
         pixels=1,
         feature_bytes=8192,
         weight_bytes=1024,

@@ -12,6 +12,7 @@ from nibble.config import DpuConfig
 from nibble.targets.dpu import isa
 
 SMALL: dict[str, Any] = {
+    "dsp_outputs": 8,
     "pixels": 1,
     "feature_bytes": 8192,
     "weight_bytes": 8192,

@@ -307,6 +307,7 @@ def sizes(draw: Any) -> DpuConfig:
         name="drawn",
         inputs=inputs,
         outputs=outputs,
+        dsp_outputs=outputs,
         pixels=1,
         feature_bytes=memory(2 * 9 * 9 * inputs, 16384, inputs),
         weight_bytes=memory(2 * 25 * inputs * outputs, 32768, 16),
