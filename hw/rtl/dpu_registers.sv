@@ -47,7 +47,7 @@ module dpu_registers
     input  logic           [  2:0] completed_i
 );
 
-  logic write, done, failed, done_q, error_q, enable_q, pending_q;
+  logic write, done, failed, busy, done_q, error_q, enable_q, pending_q;
   logic [31:0] mask, cycles_q, mac_q, features_q, weights_q, store_q, instructions_q;
   logic [63:0] base_q;
   logic [31:0] hash_q, size_q, program_q;
@@ -66,6 +66,7 @@ module dpu_registers
   // An end in the cycle of a soft reset is forgotten.
   assign done = done_i && !soft_reset_o;
   assign failed = failed_i && !soft_reset_o;
+  assign busy = busy_i || start_o || soft_reset_o;
 
   assign expected_hash_o = hash_q;
   assign base_o = {base_q[63:12], 12'b0};
@@ -129,7 +130,7 @@ module dpu_registers
         RegVersion: s_axi_rdata <= IsaVersion;
         RegParameterHash: s_axi_rdata <= ParameterHash;
         RegControl: s_axi_rdata <= {29'b0, enable_q, 2'b00};
-        RegStatus: s_axi_rdata <= {29'b0, error_q || failed, done_q || done, busy_i || start_o || soft_reset_o};
+        RegStatus: s_axi_rdata <= {29'b0, error_q || failed, done_q || done, busy};
         RegError: s_axi_rdata <= {28'b0, error_code_i};
         RegErrorAddress: s_axi_rdata <= error_address_i;
         RegInterrupt: s_axi_rdata <= {31'b0, pending_q};

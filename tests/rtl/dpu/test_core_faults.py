@@ -72,7 +72,7 @@ def check_good(rtl: RtlsimCore) -> int:
 
 
 def short(*instructions: isa.Instruction) -> Memory:
-    """The program at byte 0, and zeros behind it; 65,600 bytes in all, the size that the ranges of the tests are for."""
+    """The program at byte 0, and zeros behind it; 65,600 bytes in all, for which the ranges of the tests are made."""
     memory = np.zeros(65536 + 64, np.uint8)
     program = image(*instructions, isa.End())
     memory[: program.size] = program
