@@ -7,13 +7,21 @@ the next one is loaded while the array works.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from nibble.config import DpuConfig
-from nibble.targets.dpu.cost import Machine
-from nibble.targets.dpu.geometry import Tile, patch
+from nibble.targets.dpu.cost import DRAIN_LATENCY, Machine
+from nibble.targets.dpu.geometry import Tile, patch, tiles
 from nibble.targets.dpu.ops import Window
+
+WAITING = 0.5
+"""Of transfers that do not find room in time."""
+ENDS = 0.25
+"""Of the first load and the last store of a layer: what other layers do not hide."""
+TRAFFIC_COST = 0.05
+"""Of hidden transfers: what waiting they cause where steps are of unequal length."""
 
 
 @dataclass(frozen=True)
@@ -49,15 +57,15 @@ def choose(shape: ConvShape, machine: Machine) -> Tiling:
 
 
 def _candidates(shape: ConvShape, dpu: DpuConfig) -> Iterator[Tiling]:
+    """Yield the tilings of the widest tiles that fit."""
     for cols in _splits(shape.cols):
-        found = False
-        for rows in _splits(shape.rows):
-            chunk = _largest_chunk(shape, Tile(0, 0, rows, cols), dpu)
-            if chunk:
-                found = True
-                yield Tiling(rows, cols, chunk, groups_outer=False)
-                yield Tiling(rows, cols, chunk, groups_outer=True)
-        if found:
+        fitting = [
+            (rows, chunk) for rows in _splits(shape.rows) for chunk in _chunks(shape, Tile(0, 0, rows, cols), dpu)
+        ]
+        for rows, chunk in fitting:
+            yield Tiling(rows, cols, chunk, groups_outer=False)
+            yield Tiling(rows, cols, chunk, groups_outer=True)
+        if fitting:
             return
 
 
@@ -70,14 +78,24 @@ def _result_bytes(shape: ConvShape, tile: Tile, dpu: DpuConfig) -> int:
     return tile.pixels * dpu.outputs * (4 if shape.raw else 1)
 
 
-def _largest_chunk(shape: ConvShape, tile: Tile, dpu: DpuConfig) -> int:
-    """Input planes that fit at once, 0 when none or when the results do not fit."""
+def _chunks(shape: ConvShape, tile: Tile, dpu: DpuConfig) -> Iterator[int]:
+    """Yield the input planes of an instruction: the most that fit at once, and the most that are all of one size.
+
+    Contents of one size follow one another in a ring (nibble.targets.dpu.ring) without gaps.
+    """
     if tile.pixels > dpu.accumulators // 2 or _result_bytes(shape, tile, dpu) > dpu.output_bytes // 2:
-        return 0
+        return
     features = dpu.feature_bytes // 2 // (patch(tile, shape.window).pixels * dpu.inputs)
     weights = dpu.weight_bytes // 2 // _weight_bytes(shape, 1, dpu)
     most = min(features, weights, shape.planes)
-    return math.ceil(shape.planes / math.ceil(shape.planes / most)) if most else 0
+    if not most:
+        return
+    yield from dict.fromkeys(
+        (
+            math.ceil(shape.planes / math.ceil(shape.planes / most)),
+            max(size for size in range(1, most + 1) if shape.planes % size == 0),
+        )
+    )
 
 
 def _weight_bytes(shape: ConvShape, planes: int, dpu: DpuConfig) -> int:
@@ -85,39 +103,81 @@ def _weight_bytes(shape: ConvShape, planes: int, dpu: DpuConfig) -> int:
     return planes * kernel * dpu.inputs * dpu.outputs * shape.weight_bits // 8
 
 
+@dataclass(frozen=True)
+class _Traffic:
+    """Cycles of the loads and stores of a layer on their ports. `kept`: those of the first round serve all others."""
+
+    features: float
+    weights: float
+    results: float
+    kept: float
+
+
 def _cycles(shape: ConvShape, tiling: Tiling, machine: Machine) -> float:
-    dpu = machine.dpu
+    """Return the cycles of the engine that takes longest, and of what it waits for.
+
+    That is the first round of the outer loop, where it loads what all rounds use; transfers without room; and a share
+    of the first load and the last store, which neighbouring layers hide in part.
+    """
+    parts = _pixels(shape, tiling)
+    of_part = {
+        pixels: max(_passes(shape, tiling, pixels, machine), machine.drain(pixels, shape.raw) + DRAIN_LATENCY)
+        for pixels in parts
+    }
+    of_group = sum(count * of_part[pixels] for pixels, count in parts.items())
+    traffic = _traffic(shape, tiling, machine)
+    loads = (traffic.features, traffic.weights, traffic.results)
+    transfers = max(*loads, sum(loads) / machine.ddr_words)
+    round_cycles = of_group if tiling.groups_outer else shape.groups * max(of_part.values())
+    waits = max(0.0, traffic.kept - round_cycles)
+    if _crowded(shape, tiling, machine.dpu):
+        waits += WAITING * (traffic.features + traffic.results)
+    tiles_count = sum(parts.values())
+    fill = traffic.features / tiles_count * tiling.chunk / shape.planes
+    tail = machine.drain(tiling.rows * tiling.cols, shape.raw) + traffic.results / tiles_count / shape.groups
+    return max(shape.groups * of_group, transfers) + waits + ENDS * (fill + tail) + TRAFFIC_COST * transfers
+
+
+def _crowded(shape: ConvShape, tiling: Tiling, dpu: DpuConfig) -> bool:
+    """Whether contents of a ring are so large that one in use and one before the end leave no room for the next."""
     tile = Tile(0, 0, tiling.rows, tiling.cols)
-    tiles = math.ceil(shape.rows / tiling.rows) * math.ceil(shape.cols / tiling.cols)
-    chunks = math.ceil(shape.planes / tiling.chunk)
+    features = patch(tile, shape.window).pixels * dpu.inputs * tiling.chunk
+    several = tile.pixels < shape.rows * shape.cols or tiling.chunk < shape.planes
+    return several and (3 * features > dpu.feature_bytes or 3 * _result_bytes(shape, tile, dpu) > dpu.output_bytes)
+
+
+def _pixels(shape: ConvShape, tiling: Tiling) -> Counter[int]:
+    """Count the tiles of each size, those at the borders too."""
+    return Counter(tile.pixels for tile in tiles(shape.rows, shape.cols, tiling.rows, tiling.cols))
+
+
+def _passes(shape: ConvShape, tiling: Tiling, pixels: int, machine: Machine) -> int:
+    """Return the array's cycles for a tile and group; chunks of unequal sizes wait for a load where the ring wraps."""
+    whole, rest = divmod(shape.planes, tiling.chunk)
     kernel = math.prod(shape.window.kernel)
-    array = (
-        tiles
-        * shape.groups
-        * sum(
-            machine.conv(tile.pixels, min(tiling.chunk, shape.planes - first) * kernel)
-            for first in range(0, shape.planes, tiling.chunk)
-        )
-    )
-    features, weights = _traffic(shape, tiling, tiles, chunks, dpu)
-    results = shape.rows * shape.cols * shape.output_planes * dpu.inputs * (4 if shape.raw else 1)
-    latency = machine.board.ddr_latency_cycles
-    per_engine = max(features / dpu.bus_bytes, weights / dpu.bus_bytes, results / dpu.bus_bytes)
-    transfers = max(per_engine, (features + weights + results) / machine.ddr_bytes)
-    fill = latency + features / max(tiles * chunks, 1) / dpu.bus_bytes
-    return max(array, transfers) + fill + 0.05 * transfers
+    cycles = whole * (machine.conv(pixels, tiling.chunk * kernel) + 1)
+    if rest:
+        wait = _weight_bytes(shape, rest, machine.dpu) // machine.dpu.bus_bytes
+        cycles += machine.conv(pixels, rest * kernel) + 1 + wait
+    return cycles
 
 
-def _traffic(shape: ConvShape, tiling: Tiling, tiles: int, chunks: int, dpu: DpuConfig) -> tuple[float, float]:
-    """Bytes of features and weights loaded, given what stays on chip between the loops."""
-    tile_bytes = patch(Tile(0, 0, tiling.rows, tiling.cols), shape.window).pixels * dpu.inputs * shape.planes
-    group_bytes = _weight_bytes(shape, shape.planes, dpu)
+def _traffic(shape: ConvShape, tiling: Tiling, machine: Machine) -> _Traffic:
+    dpu, planes, groups = machine.dpu, shape.planes, shape.groups
+    patches = [patch(tile, shape.window) for tile in tiles(shape.rows, shape.cols, tiling.rows, tiling.cols)]
+    chunks = math.ceil(planes / tiling.chunk)
+    tile_bytes = patches[0].pixels * dpu.inputs * planes
+    map_bytes = sum(each.pixels for each in patches) * dpu.inputs * planes
+    group_bytes = _weight_bytes(shape, planes, dpu)
+    features = map_bytes / dpu.bus_bytes
+    weights = groups * (group_bytes / dpu.bus_bytes + chunks * machine.latency)
+    results = shape.rows * shape.cols * shape.output_planes * dpu.inputs * (4 if shape.raw else 1) / dpu.bus_bytes
     if tiling.groups_outer:
-        keep_features = tiles * tile_bytes <= dpu.feature_bytes
-        keep_weights = chunks == 1 or group_bytes <= dpu.weight_bytes
-    else:
-        keep_features = chunks == 1 or tile_bytes <= dpu.feature_bytes
-        keep_weights = shape.groups * group_bytes <= dpu.weight_bytes
-    features = tiles * tile_bytes * (1 if keep_features else shape.groups)
-    weights = shape.groups * group_bytes * (1 if keep_weights else tiles)
-    return features, weights
+        again = 1 if chunks == 1 or group_bytes <= dpu.weight_bytes else len(patches)
+        if map_bytes <= dpu.feature_bytes:
+            return _Traffic(features, weights * again, results, kept=features)
+        return _Traffic(features * groups, weights * again, results, kept=0.0)
+    again = 1 if chunks == 1 or tile_bytes <= dpu.feature_bytes else groups
+    if groups * group_bytes <= dpu.weight_bytes:
+        return _Traffic(features * again, weights, results, kept=weights)
+    return _Traffic(features * again, weights * len(patches), results, kept=0.0)

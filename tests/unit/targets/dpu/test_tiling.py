@@ -14,7 +14,7 @@ from nibble.config import DpuConfig, load_dpu
 from nibble.targets.dpu.cost import Machine
 from nibble.targets.dpu.geometry import Patch, Tile, patch, tiles
 from nibble.targets.dpu.ops import Window
-from nibble.targets.dpu.tiling import ConvShape, choose
+from nibble.targets.dpu.tiling import ConvShape, Tiling, choose
 
 BUILT_IN = st.sampled_from([load_dpu("tiny"), load_dpu("z7020"), load_dpu("zu7ev")])
 
@@ -58,6 +58,18 @@ def test_the_order_of_the_loops_saves_traffic() -> None:
         Machine(load_dpu("z7020"), BOARD), board=BOARD.model_copy(update={"ddr_bytes_per_second": 1e8})
     )
     assert choose(shape, slow_memory).groups_outer
+
+
+def test_chunks_of_one_size_follow_one_another_in_the_ring_of_weights() -> None:
+    """32 planes, of which 7 fit in half the memory: eight times four, not four times seven and a rest."""
+    shape = ConvShape(rows=13, cols=13, planes=32, groups=16, window=Window(kernel=(3, 3)), raw=False, output_planes=32)
+    assert choose(shape, Machine(load_dpu("z7020"), BOARD)) == Tiling(13, 13, 4, groups_outer=False)
+
+
+def test_weights_that_all_tiles_use_come_while_the_first_tile_runs() -> None:
+    """A tile of one row would wait for all weights in its first round."""
+    shape = ConvShape(rows=26, cols=26, planes=16, groups=8, window=Window(), raw=False, output_planes=16)
+    assert choose(shape, Machine(load_dpu("z7020"), BOARD)).rows > 1
 
 
 @given(st.integers(1, 30), st.integers(1, 30), st.integers(1, 30), st.integers(1, 30))
