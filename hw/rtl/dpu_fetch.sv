@@ -63,8 +63,8 @@ module dpu_fetch
 
   // Requests run ahead of what is used; the reader bounds how far.
   assign left = size_i - ahead_q;
-  assign running = run_i && state_q != StIdle && state_q != StStopped;
-  assign request_valid_o = running && program_i[4:0] == '0 && ahead_q < size_i && left >= 32'(Bytes);
+  assign running = run_i && state_q != StIdle && state_q != StStopped && program_i[4:0] == '0;
+  assign request_valid_o = running && ahead_q < size_i && left >= 32'(Bytes);
   assign request_offset_o = ahead_q;
   assign request_bytes_o = left >= 32'(Chunk * Bytes) ? 24'(Chunk * Bytes) : {left[23:5], 5'b0};
 

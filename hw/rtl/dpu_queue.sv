@@ -22,7 +22,7 @@ module dpu_queue #(
     $fatal(1, "Depth (%0d) must be at least 2.", Depth);
   end
 
-  localparam int unsigned PointerBits = $clog2(Depth);
+  localparam int unsigned PointerBits = Depth < 2 ? 1 : $clog2(Depth);
   localparam logic [PointerBits-1:0] Last = PointerBits'(Depth - 1);
 
   logic [Width-1:0] memory_q[Depth];
