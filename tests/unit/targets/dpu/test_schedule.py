@@ -54,7 +54,7 @@ def test_weights_that_fit_are_loaded_once() -> None:
 
 
 def test_a_load_waits_for_the_stores_that_it_reads() -> None:
-    (run,) = instructions(compiled(chain((1, 16, 4, 4), conv(16, 16), conv(16, 16)), Z7020))
+    (run,) = instructions(compiled(chain((1, 16, 1, 1), conv(16, 16), conv(16, 16)), Z7020))
     loads = [instruction for instruction in run if isinstance(instruction, isa.LoadFeatures)]
     stores = [instruction for instruction in run if isinstance(instruction, isa.Store)]
     assert [bool(load.wait & Queue.STORED) for load in loads] == [False, True]
