@@ -18,6 +18,7 @@ COMMANDS = (
     "verify",
     "compile",
     "simulate",
+    "resources",
     "detect",
     "eval",
     "train",

@@ -19,20 +19,13 @@ from nibble.config import Board, DpuConfig
 from nibble.errors import CheckFailedError, NibbleError
 from nibble.files import atomic_path
 from nibble.paths import HW
+from nibble.rtl import TOP, parameters, sources
 from nibble.simulate.axi import MemoryModel, MemoryStructure, axi_harness, memory_of
 from nibble.simulate.verilator import Module, build_library
 from nibble.targets.dpu import isa
 from nibble.targets.dpu.isa import Register
 from nibble.targets.dpu.memory import Memory
 
-TOP = "dpu_top"
-RTL = HW / "rtl"
-PACKAGES = ("isa_pkg", "dpu_pkg")
-"""The packages that others use come first."""
-PARAMETERS = (
-    *("inputs", "outputs", "dsp_outputs", "pixels", "feature_bytes", "weight_bytes", "parameter_entries"),
-    *("table_count", "accumulators", "output_bytes", "requantize_lanes", "vector_lanes", "bus_bytes", "queue_depth"),
-)
 SLICE_SECONDS = 0.2
 """Of one call into the library: the progress is told, and Ctrl-C obeyed, between calls."""
 _NEVER = (1 << 64) - 1
@@ -80,19 +73,6 @@ class RtlsimResult:
     stored_bytes: int
     reached: Mapping[int, int]
     """The cycle at which each of the stops was reached, by its byte."""
-
-
-def parameters(dpu: DpuConfig, packed: bool) -> tuple[tuple[str, int], ...]:
-    """Return the parameters of dpu_top for a hardware size; `packed`: two INT8 products in a DSP."""
-    sizes = [("".join(part.title() for part in key.split("_")), int(getattr(dpu, key))) for key in PARAMETERS]
-    return (*sizes, ("ParameterHash", dpu.hash), ("Packed", int(packed)))
-
-
-def sources() -> tuple[Path, ...]:
-    """Return the files of the core, packages first."""
-    first = [RTL / f"{name}.sv" for name in PACKAGES]
-    packages = [path for path in sorted(RTL.glob("*_pkg.sv")) if path not in first]
-    return (*first, *packages, *(path for path in sorted(RTL.glob("*.sv")) if not path.name.endswith("_pkg.sv")))
 
 
 @cache

@@ -22,9 +22,8 @@ from onnx import NodeProto
 from qonnx.core.modelwrapper import ModelWrapper
 
 from nibble.errors import CheckFailedError, InputError, NibbleError, UnsupportedError
-from nibble.paths import HW
+from nibble.paths import HW, cache_folder
 from nibble.simulate.dataflow import execute
-from nibble.simulate.native import cache_folder
 from nibble.targets.finn.dataflow import Dataflow
 from nibble.targets.finn.layers import EXACT_FLOAT32
 from nibble.targets.finn.passes import layer

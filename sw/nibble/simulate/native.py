@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from nibble.errors import NibbleError
-from nibble.paths import HW
+from nibble.paths import HW, cache_folder
 
 SOURCES = HW / "model"
 FLAGS = (
@@ -39,12 +39,6 @@ def library() -> Path:
         except OSError as error:
             raise NibbleError(f"{target.parent}: cannot build cppsim there ({error.strerror or error})") from error
     return target
-
-
-def cache_folder() -> Path:
-    """Return the folder that built libraries are kept in."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if base else Path.home() / ".cache") / "nibble"
 
 
 def _key(compiler: str, flags: Sequence[str]) -> str:

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from nibble.files import write_bytes
+from nibble.paths import cache_folder
 from nibble.simulate import streams, verilator
-from nibble.simulate.native import cache_folder
 from nibble.targets.finn.rtl import LIMIT, MOST, TOP, Port, Rtl, pack, unpack
 from nibble.targets.finn.stream import Array
 

@@ -22,8 +22,7 @@ from typing import NoReturn
 
 from nibble.errors import NibbleError
 from nibble.files import read_bytes
-from nibble.paths import HW
-from nibble.simulate.native import cache_folder
+from nibble.paths import HW, cache_folder
 
 HARNESS = HW / "sim" / "stream_harness.cpp"
 RUNTIME = HW / "sim" / "verilated_runtime.cpp"

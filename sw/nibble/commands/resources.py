@@ -1,0 +1,96 @@
+"""`nibble resources`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nibble.console import JsonOption, out, print_table, progress_of
+from nibble.errors import CheckFailedError, InputError
+
+if TYPE_CHECKING:
+    from nibble.config import Board, DpuConfig
+    from nibble.synthesis.design import Module, Use
+
+COLUMNS = {"lut": "LUT", "lutram": "of it RAM", "ff": "FF", "bram36": "BRAM36", "uram": "URAM", "dsp": "DSP"}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command `resources`."""
+    app.command("resources")(resources)
+
+
+def resources(
+    dpu: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Hardware size; without, the one that --board names.")
+    ] = None,
+    board: Annotated[
+        str | None, typer.Option(metavar="B", help="Board to fit; without, the one whose hardware size it is.")
+    ] = None,
+    json_file: JsonOption = None,
+) -> None:
+    """Synthesize the DPU's RTL with Yosys and compare what it takes with what the board's part has.
+
+    Takes minutes the first time. Lookup tables are an upper bound, clock rates are not estimated.
+
+    Example: nibble resources --dpu z7020 --json resources.json
+    """
+    from dataclasses import asdict
+
+    from nibble.files import check_outputs, write_json
+    from nibble.rtl import TOP, parameters, sources
+    from nibble.synthesis.design import Design, family_of, synthesize, total
+
+    check_outputs([json_file], [])
+    size, target = _chosen(dpu, board)
+    design = Design(TOP, sources(), parameters(size, packed=True), family_of(target.part, target.name))
+    with progress_of("Synthesizing") as track:
+        modules = synthesize(design, track)
+    use, available = total(modules), target.available.model_dump()
+    lacking = [key for key, has in available.items() if getattr(use, key) > has]
+    _print(size.name, target, modules, use)
+    if json_file:
+        taken = {key: value for key, value in asdict(use).items() if key in available}
+        summary: dict[str, Any] = {"dpu": size.name, "board": target.name, "part": target.part, **taken}
+        rows = [{"name": module.name, "instances": module.instances, **asdict(module.use)} for module in modules]
+        write_json(json_file, {**summary, "available": available, "fits": not lacking, "modules": rows})
+    if lacking:
+        parts = (f"{getattr(use, key):,} {COLUMNS[key]} of {available[key]:,}" for key in lacking)
+        raise CheckFailedError(f"{size.name}: does not fit {target.part}: takes {', '.join(parts)}")
+
+
+def _chosen(dpu: str | None, board: str | None) -> tuple[DpuConfig, Board]:
+    """Return hardware size and board; raises InputError where one of them does not follow from the other."""
+    from nibble.config import board_names, load_board, load_dpu
+
+    if board is not None:
+        chosen = load_board(board)
+        return load_dpu(dpu or chosen.dpu), chosen
+    if dpu is None:
+        raise InputError("--dpu", "neither a hardware size nor a board", "--dpu or --board")
+    size = load_dpu(dpu)
+    for name in board_names():
+        if load_board(name).dpu == size.name:
+            return size, load_board(name)
+    raise InputError("--board", f"none, and no board has hardware size {size.name}", ", ".join(board_names()))
+
+
+def _print(name: str, board: Board, modules: list[Module], use: Use) -> None:
+    available = board.available.model_dump()
+    keys = [key for key in COLUMNS if getattr(use, key) or available.get(key)]
+    rows = [(each.name, each.instances, *_cells(each.use, keys)) for each in modules if each.use != type(each.use)()]
+    limits = [f"{available[key]:,g}" if key in available else "-" for key in keys]
+    shares = [_share(getattr(use, key), available.get(key)) for key in keys]
+    footer = [("sum", "-", *_cells(use, keys)), (board.part, "-", *limits), ("taken", "-", *shares)]
+    columns = ("module", "instances", *(COLUMNS[key] for key in keys))
+    print_table(f"{name} on {board.part}, without what is inside other modules", columns, [*rows, *footer])
+    out.print("Yosys' counts; lookup tables that share a site count twice, so a vendor's tool takes fewer.")
+
+
+def _cells(use: Use, keys: list[str]) -> list[str]:
+    return [f"{getattr(use, key):,.7g}" for key in keys]
+
+
+def _share(taken: float, available: float | None) -> str:
+    return f"{taken / available:.0%}" if available else "-"
