@@ -56,7 +56,7 @@ def resources(
         rows = [{"name": module.name, "instances": module.instances, **asdict(module.use)} for module in modules]
         write_json(json_file, {**summary, "available": available, "fits": not lacking, "modules": rows})
     if lacking:
-        parts = (f"{getattr(use, key):,} {COLUMNS[key]} of {available[key]:,}" for key in lacking)
+        parts = (f"{getattr(use, key):,.7g} {COLUMNS[key]} of {available[key]:,.7g}" for key in lacking)
         raise CheckFailedError(f"{size.name}: does not fit {target.part}: takes {', '.join(parts)}")
 
 
@@ -80,7 +80,7 @@ def _print(name: str, board: Board, modules: list[Module], use: Use) -> None:
     available = board.available.model_dump()
     keys = [key for key in COLUMNS if getattr(use, key) or available.get(key)]
     rows = [(each.name, each.instances, *_cells(each.use, keys)) for each in modules if each.use != type(each.use)()]
-    limits = [f"{available[key]:,g}" if key in available else "-" for key in keys]
+    limits = [f"{available[key]:,.7g}" if key in available else "-" for key in keys]
     shares = [_share(getattr(use, key), available.get(key)) for key in keys]
     footer = [("sum", "-", *_cells(use, keys)), (board.part, "-", *limits), ("taken", "-", *shares)]
     columns = ("module", "instances", *(COLUMNS[key] for key in keys))
