@@ -56,6 +56,9 @@ def load(path: Path, kind: type[M], expected: str, what: str) -> tuple[M, dict[s
     except Exception as error:  # zipfile raises a dozen unrelated exceptions on damaged archives
         raise InputError(path, f"a damaged or different file ({error})", expected) from error
     manifest = _manifest(kind, members.pop(MANIFEST, None), path, expected)
+    unlisted = members.keys() - manifest.sha256.keys()
+    if unlisted:
+        raise InputError(path, f"{min(unlisted)}, which its manifest does not list", f"an undamaged {what}")
     for name, digest in manifest.sha256.items():
         if name not in members:
             raise InputError(path, f"an archive without {name}", expected)

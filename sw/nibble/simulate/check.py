@@ -15,6 +15,7 @@ from nibble.errors import CheckFailedError
 from nibble.graph.feeds import Feeds, picture_reader, random_feeds
 from nibble.graph.lower.prepare import tensor_types
 from nibble.importers.probe import probe
+from nibble.onnx_io import parse_model
 from nibble.simulate.execute import Array, Core, Execution, Observer, as_floats, open_session, run_session
 from nibble.targets.dpu.program import Program
 
@@ -49,7 +50,7 @@ def frames_of(golden: bytes, where: Path, pictures: Sequence[Path], random: int 
 
     `where` names the file that holds the model in errors.
     """
-    model = onnx.load_model_from_string(golden)
+    model = parse_model(golden, where)
     probe(model, where)
     types = tensor_types(model, where)
     constants = {constant.name for constant in model.graph.initializer}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,6 @@ from nibble.targets.finn.network import Network, load_network
 from nibble.targets.finn.stream import Array
 from nibble.yolo.decode import Outputs, RawHead
 from nibble.yolo.letterbox import Pixels, to_input
-from nibble.yolo.spec import METADATA_KEY
 
 
 class NetworkExecution:
@@ -31,8 +30,9 @@ class NetworkExecution:
     def __init__(self, network: Network, where: Path) -> None:
         """Lower the golden model and build the design; raises the errors of both."""
         self.network = network
-        graph, _ = lower_proven(onnx.load_model_from_string(network.golden), where)
+        graph, _ = lower_proven(onnx_io.parse_model(network.golden, where), where)
         self.graph: IntegerGraph = optimize(graph)
+        _check_streams(network, self.graph, where)
         self._simulator = Simulator(network.rtl)
         self._inputs = [item.carried() for item in network.manifest.inputs]
         self._outputs = [item.carried() for item in network.manifest.outputs]
@@ -70,6 +70,35 @@ class NetworkExecution:
         return values
 
 
+def _check_streams(network: Network, graph: IntegerGraph, where: Path) -> None:
+    """Raise InputError for a stream of a tensor that the golden model has not, or has in another shape."""
+    expected = "what its golden model says"
+    for port in (*network.manifest.inputs, *network.manifest.outputs):
+        tensor = graph.tensors.get(port.tensor)
+        if tensor is None:
+            raise InputError(where, f"port {port.name}: unknown tensor {port.tensor!r}", expected)
+        _, height, width, channels = port.shape
+        if tensor.shape != (1, channels, height, width):
+            raise InputError(where, f"port {port.name}: shape {list(port.shape)} of {port.tensor!r}", expected)
+    heads = {head.name: head.tensor for head in graph.heads}
+    leaving = [heads.get(name, name) for name in graph.outputs]
+    known = _closure(graph, [*graph.inputs, *(port.tensor for port in network.manifest.outputs)])
+    ready = _closure(graph, graph.inputs)
+    missing = [port.tensor for port in network.manifest.inputs if port.tensor not in ready]
+    missing += [name for name in leaving if name not in known]
+    if missing:
+        raise InputError(where, f"ports from which {missing[0]!r} cannot be had", expected)
+
+
+def _closure(graph: IntegerGraph, names: Iterable[str]) -> set[str]:
+    """Return `names` and all tensors that host nodes make of them."""
+    known = set(names)
+    for node in graph.nodes:
+        if isinstance(node, Host) and known.issuperset(node.inputs):
+            known.update(node.outputs)
+    return known
+
+
 class NetworkEngine:
     """Pictures through a FINN network in Verilator; its raw heads leave as integers."""
 
@@ -78,8 +107,8 @@ class NetworkEngine:
     def __init__(self, path: Path) -> None:
         """Open the network file at `path`; raises InputError when it is none, or carries no decoder facts."""
         network = load_network(path)
-        model = onnx.load_model_from_string(network.golden)
-        if METADATA_KEY not in {entry.key for entry in model.metadata_props}:
+        model = onnx_io.parse_model(network.golden, path)
+        if not onnx_io.has_decoder(model):
             raise InputError(path, "a network without decoder facts", "one built from a model with them")
         self.decoder = onnx_io.read_decoder(model, path)
         self._execution = NetworkExecution(network, path)

@@ -7,7 +7,10 @@ rtl/...         SystemVerilog sources in the order of compilation, and memory co
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -28,6 +31,8 @@ _EXPECTED = f"a FINN network of version {VERSION}, as `nibble build` writes it"
 _RTL = "rtl/"
 
 Extent = Annotated[int, Field(ge=1, lt=1 << 24)]
+SourceName = Annotated[str, Field(pattern=r"^\w[\w.-]*\.(v|sv|vh|svh|dat)$")]
+"""A plain name: simulation writes the sources to a folder of its own, and nowhere else."""
 Word = Annotated[int, Field(ge=-(1 << 31), lt=1 << 31)]
 
 
@@ -77,7 +82,7 @@ class Manifest(ManifestRecord):
     inputs: Annotated[tuple[PortMap, ...], Field(min_length=1)]
     outputs: Annotated[tuple[PortMap, ...], Field(min_length=1)]
     layers: tuple[Layer, ...]
-    sources: Annotated[tuple[str, ...], Field(min_length=1)]
+    sources: Annotated[tuple[SourceName, ...], Field(min_length=1)]
     """Sources in the order of compilation, then memory contents."""
 
 
@@ -124,7 +129,37 @@ def save_network(network: Network, path: Path) -> None:
 def load_network(path: Path) -> Network:
     """Read a network file and check it whole. Raises InputError naming what is wrong."""
     manifest, content = archive.load(path, Manifest, _EXPECTED, "network")
-    missing = [n for n in ("golden.onnx", *(f"{_RTL}{s}" for s in manifest.sources)) if n not in content]
+    needed = ("golden.onnx", *(f"{_RTL}{source}" for source in manifest.sources))
+    missing = next((name for name in needed if name not in content), None)
     if missing:
-        raise InputError(path, f"an archive without {missing[0]}", _EXPECTED)
+        raise InputError(path, f"an archive without {missing}", _EXPECTED)
+    for found, expected in _faults(manifest, content):
+        raise InputError(path, found, expected)
     return Network(manifest, content)
+
+
+def _faults(manifest: Manifest, content: Mapping[str, bytes]) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong with sources and ports, and what is expected."""
+    for source in manifest.sources:
+        try:
+            content[f"{_RTL}{source}"].decode()
+        except UnicodeDecodeError:
+            yield f"{_RTL}{source}, which is no UTF-8 text", _EXPECTED
+    ports = (*manifest.inputs, *manifest.outputs)
+    for field in ("name", "stream"):
+        name, count = Counter(getattr(port, field) for port in ports).most_common(1)[0]
+        if count > 1:
+            yield f"{count} ports of {field} {name!r}", "one"
+    for port in ports:
+        yield from _port_faults(port)
+
+
+def _port_faults(port: PortMap) -> Iterator[tuple[str, str]]:
+    where, channels = f"port {port.name}", port.shape[-1]
+    if port.bits % 8 or port.elements * port.element_bits > port.bits:
+        needed = f"whole bytes for {port.elements} elements of {port.element_bits} bits"
+        yield f"{where}: {port.bits} bits a beat", needed
+    if prod(port.shape) % port.elements:
+        yield f"{where}: {port.elements} elements a beat", f"a divisor of {prod(port.shape)}, those of a frame"
+    if len(port.offset) not in (1, channels):
+        yield f"{where}: {len(port.offset)} offsets", f"one, or one for each of {channels} channels"
