@@ -13,6 +13,7 @@ from nibble.errors import CheckFailedError, InputError, UnsupportedError
 if TYPE_CHECKING:
     from nibble.graph.feeds import Feeds
     from nibble.simulate.check import Simulation
+    from nibble.simulate.measure import MeasuredLayer
     from nibble.simulate.network import NetworkCheck
     from nibble.targets.dpu.program import Program
     from nibble.targets.finn.network import Network
@@ -43,22 +44,34 @@ def simulate(
     stall: Annotated[
         float, typer.Option(min=0, max=0.95, help="rtlsim: chance of a stall of each port in a cycle.")
     ] = 0.0,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="rtlsim of a program: draw where the cycles go.")
+    ] = None,
     json_file: JsonOption = None,
 ) -> None:
     """Run a program or a network and compare what it computes with onnxruntime, element by element.
 
     Examples: nibble simulate yolov4-tiny.dpu --engine cppsim --image dog.jpg
 
-    nibble simulate yolov4-tiny.dpu --engine rtlsim --stall 0.2 --json measured.json
+    nibble simulate yolov4-tiny.dpu --engine rtlsim --plot cycles.png --json measured.json
     """
     from nibble.files import check_outputs, write_json
 
-    check_outputs([json_file], [program, *(image or [])])
+    check_outputs([json_file, plot], [program, *(image or [])])
+    if plot and (program.suffix == ".finn" or engine != "rtlsim"):
+        raise UnsupportedError("--plot", "a run without the cycles of layers (it takes programs and --engine rtlsim)")
+    layers: list[MeasuredLayer] = []
     if program.suffix == ".finn":
         summary, result = _network(program, engine or "rtlsim", image or [], frames, board, stall)
     else:
-        summary, result = _program(program, engine or "cppsim", image or [], frames, board, kernel, stall)
+        summary, result, layers = _program(program, engine or "cppsim", image or [], frames, board, kernel, stall)
+    if layers:
+        _print_layers(layers)
     _print(program, summary, result)
+    if plot:
+        from nibble.simulate.plot import draw_layers
+
+        draw_layers(layers, f"{program.name}: {summary['cycles']:,} cycles", plot)
     if json_file:
         write_json(json_file, summary)
     if not result.bit_exact:
@@ -67,7 +80,7 @@ def simulate(
 
 def _program(
     path: Path, engine: str, pictures: list[Path], count: int, board: str | None, kernel: str, stall: float
-) -> tuple[Summary, Simulation]:
+) -> tuple[Summary, Simulation, list[MeasuredLayer]]:
     from nibble.simulate.check import frames_of
     from nibble.targets.dpu.program import load_program
 
@@ -78,7 +91,7 @@ def _program(
     loaded = load_program(path)
     _check_board(path, "program", loaded.manifest.board.name, board)
     feeds = frames_of(loaded.golden, path, pictures, count)
-    return _rtlsim(loaded, feeds, stall) if engine == "rtlsim" else _cppsim(loaded, feeds, kernel)
+    return _rtlsim(loaded, feeds, stall) if engine == "rtlsim" else (*_cppsim(loaded, feeds, kernel), [])
 
 
 def _cppsim(program: Program, feeds: list[Feeds], kernel: str) -> tuple[Summary, Simulation]:
@@ -91,23 +104,25 @@ def _cppsim(program: Program, feeds: list[Feeds], kernel: str) -> tuple[Summary,
     return _program_summary("cppsim", program, result, cycles, "predicted"), result
 
 
-def _rtlsim(program: Program, feeds: list[Feeds], stall: float) -> tuple[Summary, Simulation]:
+def _rtlsim(program: Program, feeds: list[Feeds], stall: float) -> tuple[Summary, Simulation, list[MeasuredLayer]]:
     from nibble.simulate.measure import measure
 
     with progress_of("Simulating") as track:
         measured = measure(program, feeds, stall=stall, track=track)
     cycles = measured.counters["cycles"]
-    layers = [
-        {"name": each.name, "macs": each.macs, "predicted_cycles": each.predicted_cycles, "cycles": took}
-        for each, took in measured.layers
-    ]
     summary = {
         **_program_summary("rtlsim", program, measured.simulation, cycles, "measured"),
         "predicted_cycles": program.manifest.predicted_cycles,
         "counters": measured.counters,
-        "layers": layers,
+        "layers": [_layer(each) for each in measured.layers],
     }
-    return summary, measured.simulation
+    return summary, measured.simulation, measured.layers
+
+
+def _layer(measured: MeasuredLayer) -> Summary:
+    layer = measured.layer
+    counts = {key: value for key, value in vars(measured).items() if key != "layer"}
+    return {"name": layer.name, "macs": layer.macs, "predicted_cycles": layer.predicted_cycles, **counts}
 
 
 def _network(
@@ -175,6 +190,30 @@ def _speed(macs: int, cycles: int, clock_mhz: float) -> Summary:
         "fps": clock_mhz * 1e6 / cycles,
         "clock_mhz": clock_mhz,
     }
+
+
+def _print_layers(layers: list[MeasuredLayer]) -> None:
+    rows = [
+        (
+            each.layer.name,
+            each.layer.operator,
+            f"{each.cycles:,}",
+            f"{each.layer.predicted_cycles / max(each.cycles, 1) - 1:+.1%}",
+            f"{each.layer.macs / max(each.cycles, 1):.0f}",
+            *(
+                f"{count / max(each.cycles, 1):.0%}"
+                for count in (
+                    each.cycles_mac,
+                    each.cycles_wait_features,
+                    each.cycles_wait_weights,
+                    each.cycles_wait_store,
+                )
+            ),
+        )
+        for each in layers
+    ]
+    columns = ("layer", "operation", "cycles", "predicted", "MAC/cycle", "at work", "features", "weights", "store")
+    print_table("Layers (at work: the array multiplies; it waits for features, weights, stores)", columns, rows)
 
 
 def _print(path: Path, summary: Summary, result: Simulation) -> None:

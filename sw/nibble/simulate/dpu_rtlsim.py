@@ -7,7 +7,7 @@ import time
 import weakref
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from functools import cache
 from pathlib import Path
@@ -32,6 +32,8 @@ _NEVER = (1 << 64) - 1
 _START, _SOFT_RESET, _INTERRUPT_ENABLE = 1, 2, 4
 _BUSY, _DONE, _ERROR = 1, 2, 4
 _RESET_POLLS = 10_000
+COUNTED = (Register.CYCLES_MAC, Register.CYCLES_WAIT_FEATURES, Register.CYCLES_WAIT_WEIGHTS, Register.CYCLES_WAIT_STORE)
+"""What can be read at every stop."""
 
 
 class _Settings(ctypes.Structure):
@@ -73,6 +75,8 @@ class RtlsimResult:
     stored_bytes: int
     reached: Mapping[int, int]
     """The cycle at which each of the stops was reached, by its byte."""
+    counted: Mapping[int, dict[str, int]] = field(default_factory=dict)
+    """Of a run with `count`: the counters COUNTED at each stop, in small letters."""
 
 
 @cache
@@ -115,6 +119,7 @@ class RtlsimCore:
         waveform: Path | None = None,
         ddr: MemoryModel | None = None,
         idle_limit: int = 1_000_000,
+        count: bool = False,
         track: Callable[[int], None] | None = None,
     ) -> None:
         """Build and reset a core; raises NibbleError as `verilator.build_library` does.
@@ -122,10 +127,11 @@ class RtlsimCore:
         The DDR is that of `board`, without one a quick memory, or `ddr`. `stall` (0 to 0.95) is the chance that a
         channel holds back in a cycle; `seed` chooses these and what registers without a reset hold. `waveform` is a VCD
         file, complete after `close`. A run in which nothing moves on the DDR for `idle_limit` cycles has failed.
-        `track` is told the cycles of all runs so far, several times a second.
+        With `count` counters are read at every stop, over some 20 cycles in which the core goes on. `track` is told the
+        cycles of all runs so far, several times a second.
         """
         self.results: list[RtlsimResult] = []
-        self._dpu, self._track, self._idle_limit = dpu, track, idle_limit
+        self._dpu, self._track, self._idle_limit, self._count = dpu, track, idle_limit, count
         module = Module(TOP, sources(), parameters=parameters(dpu, packed))
         harness = axi_harness(HW / "sim" / "dpu_harness.cpp")
         self._library = load(build_library(module, harness, waveform=waveform is not None))
@@ -185,14 +191,17 @@ class RtlsimCore:
         before = self._counters()
         bytes_before = _stored_before(memory, program, stops or {})
         reached: dict[int, int] = {}
+        counted: dict[int, dict[str, int]] = {}
         for address in sorted(stops or {}):
             if self.advance(before.committed + bytes_before[address]) is not _Outcome.REACHED:
                 break
             reached[address] = self._counters().cycles - before.cycles
             (stops or {})[address]()
+            if self._count:
+                counted[address] = {register.name.lower(): self.read(register) for register in COUNTED}
         else:
             self.advance(_NEVER)
-        self.results.append(self._result(before, reached))
+        self.results.append(replace(self._result(before, reached), counted=counted))
         return self.results[-1]
 
     def start(self, size: int, program: int, expected_hash: int) -> None:

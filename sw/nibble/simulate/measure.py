@@ -17,14 +17,36 @@ COUNTERS = (
 
 
 @dataclass(frozen=True)
+class MeasuredLayer:
+    """A layer and its cycles: from the last store of the layer before, or the start, to the last store of this one.
+
+    In `cycles_mac` of them the array multiplied, in the others named it waited with nothing under way; in the rest
+    results left, POOL, ADD or MULTIPLY ran, or instructions began. Counters are read some cycles after the layer's end.
+    """
+
+    layer: Layer
+    cycles: int
+    cycles_mac: int
+    cycles_wait_features: int
+    cycles_wait_weights: int
+    cycles_wait_store: int
+
+    @property
+    def cycles_other(self) -> int:
+        """Neither at work nor waiting."""
+        known = self.cycles_mac + self.cycles_wait_features + self.cycles_wait_weights + self.cycles_wait_store
+        return max(self.cycles - known, 0)
+
+
+@dataclass(frozen=True)
 class Measurement:
     """A comparison, and what a frame took, on average where frames differ."""
 
     simulation: Simulation
     counters: dict[str, int]
     """Of COUNTERS, the sum over the program's segments."""
-    layers: list[tuple[Layer, int]]
-    """The cycles from the last store of the layer before, or the start, to the last store of this one."""
+    layers: list[MeasuredLayer]
+    """Of the first frame."""
 
 
 def measure(
@@ -41,7 +63,7 @@ def measure(
     manifest = program.manifest
     predicted = manifest.predicted_cycles * len(frames)
     told = None if track is None else lambda cycles: track(min(cycles, predicted), predicted)
-    core = RtlsimCore(manifest.dpu, manifest.board, stall=stall, track=told)
+    core = RtlsimCore(manifest.dpu, manifest.board, stall=stall, count=True, track=told)
     try:
         simulation = simulate(program, core, frames, once=True)
     finally:
@@ -51,11 +73,12 @@ def measure(
     return Measurement(simulation, counters, list(_layers(program, core.results)))
 
 
-def _layers(program: Program, results: Sequence[RtlsimResult]) -> Iterable[tuple[Layer, int]]:
+def _layers(program: Program, results: Sequence[RtlsimResult]) -> Iterable[MeasuredLayer]:
     """Yield the layers of the first frame."""
     segments = [segment for segment in program.manifest.segments if isinstance(segment, DpuSegment)]
     for segment, result in zip(segments, results, strict=False):
-        before = 0
+        before: dict[str, int] = {}
         for layer in segment.layers:
-            yield layer, result.reached[layer.end] - before
-            before = result.reached[layer.end]
+            now = {"cycles": result.reached[layer.end], **result.counted[layer.end]}
+            yield MeasuredLayer(layer, **{name: count - before.get(name, 0) for name, count in now.items()})
+            before = now

@@ -7,6 +7,7 @@
 /// address between words, 15 WDATA changes, 16 a burst of 32 words.
 module dpu_top #(
     parameter int unsigned Inputs = 8,
+    parameter int unsigned DspOutputs = 16,
     parameter int unsigned Outputs = 8,
     parameter int unsigned Pixels = 1,
     parameter int unsigned FeatureBytes = 0,

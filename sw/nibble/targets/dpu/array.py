@@ -13,10 +13,10 @@ class Array:
         self._machine = machine
         self._swapped = 0.0
         """Last swap of weights: the next CONV's are loaded from then on."""
-        self._passed = 0.0
-        """The last pass's end."""
-        self._tail = 0.0
-        """When the last instruction that passed leaves room behind it."""
+        self._passed_on = 0.0
+        """When the last instruction that passed moves to the tail, which the one before has left."""
+        self._tail_left = 0.0
+        """When that one leaves the tail."""
         self._drained = 0.0
         """When the drain takes the next one."""
         self._read = [0.0, 0.0]
@@ -36,22 +36,21 @@ class Array:
         machine, pixels, passes = self._machine, pixels_of(conv), passes_of(conv)
         half = machine.dpu.accumulators // 2
         halves = [h for h in (0, 1) if conv.acc_address < (h + 1) * half and conv.acc_address + pixels > h * half]
-        taken = max(now + CONV_PREPARE, self._passed + 1, self._tail)
+        taken = max(now + CONV_PREPARE, self._passed_on)
         weights = max(now + 1, self._swapped) + machine.weights
         begin = max(taken + 1, weights, *(self._read[h] for h in halves))
         if conv.first:
             begin = max(begin, now + machine.dpu.outputs)
-        self._passed = begin + machine.conv(pixels, passes)
-        self._swapped = self._passed - pixels
-        settled = self._passed + machine.settle
-        if conv.last:
-            drain = max(settled, self._drained)
-            read = drain + machine.drain(pixels, bool(conv.raw))
-            for h in halves:
-                self._read[h] = read
-            self._tail = drain
-            self._drained = self._end = read + DRAIN_LATENCY
-        else:
-            self._tail = settled
-            self._end = max(self._end, settled)
+        passed = begin + machine.conv(pixels, passes)
+        self._swapped = passed - pixels
+        self._passed_on = max(passed, self._tail_left)
+        self._tail_left = self._passed_on + machine.settle
+        if not conv.last:
+            self._end = max(self._end, self._tail_left)
+            return taken + 1, self._end
+        self._tail_left = max(self._tail_left, self._drained)
+        read = self._tail_left + machine.drain(pixels, bool(conv.raw))
+        for h in halves:
+            self._read[h] = read
+        self._drained = self._end = read + DRAIN_LATENCY
         return taken + 1, self._end
