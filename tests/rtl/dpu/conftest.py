@@ -1,4 +1,4 @@
-"""Lets the tests here import the helpers that lie beside them, and the specification of the instructions."""
+"""Lets the tests here import the helpers that lie beside them, the specification of the instructions, and graphs."""
 
 from __future__ import annotations
 
@@ -6,4 +6,5 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent.parent / "unit" / "simulate")]
+UNIT = HERE.parent.parent / "unit"
+sys.path[:0] = [str(HERE), str(UNIT / "simulate"), str(UNIT / "targets" / "dpu")]

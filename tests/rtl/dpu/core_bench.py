@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from dpu_programs import copy_to_output
+from hypothesis import strategies as st
 from synchronize import synchronized
 
 from nibble.config import DpuConfig, load_dpu
@@ -25,7 +26,7 @@ ODD = DpuConfig(
     dsp_outputs=10,
     pixels=1,
     feature_bytes=9216,
-    weight_bytes=10240,
+    weight_bytes=13312,
     parameter_entries=48,
     table_count=7,
     accumulators=150,
@@ -43,6 +44,15 @@ PARAMETERS = DATA_BYTES - 4096
 TABLES = PARAMETERS + 1024
 """Where the random data hold parameters and tables: not all bits are specified there."""
 Memory = npt.NDArray[np.uint8]
+DDRS = st.builds(
+    MemoryModel,
+    latency=st.sampled_from([1, 16, 150]),
+    bytes_per_cycle=st.sampled_from([None, None, 3.0]),
+    stall=st.sampled_from([0.0, 0.0, 0.2, 0.7]),
+    jitter=st.sampled_from([0, 5, 90]),
+    seed=st.integers(0, 1 << 30),
+)
+"""DDR of every kind."""
 
 
 def core(dpu: DpuConfig, ddr: MemoryModel | None = None, idle_limit: int = 500_000) -> RtlsimCore:

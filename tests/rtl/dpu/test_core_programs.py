@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 from core_bench import (
     DATA_BYTES,
+    DDRS,
     ODD,
     PARAMETERS,
     STORED_BYTES,
@@ -30,14 +31,6 @@ from nibble.targets.dpu import isa
 EXAMPLES = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 dpus = pytest.mark.parametrize("dpu", [TINY, ODD], ids=lambda dpu: dpu.name)
 RANGES = [name for name in (error.name.lower() for error in isa.Error) if name.endswith("_range")]
-DDRS = st.builds(
-    MemoryModel,
-    latency=st.sampled_from([1, 16, 150]),
-    bytes_per_cycle=st.sampled_from([None, None, 3.0]),
-    stall=st.sampled_from([0.0, 0.0, 0.2, 0.7]),
-    jitter=st.sampled_from([0, 5, 90]),
-    seed=SEED,
-)
 
 
 @st.composite
