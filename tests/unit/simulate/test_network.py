@@ -131,6 +131,13 @@ def test_a_port_that_does_not_add_up(key: str, value: object, message: str, tmp_
     assert refusal(tmp_path, edited(put(value, "inputs", 0, key))) == message
 
 
+@pytest.mark.parametrize("folding", [{}, {"PE": 2}, {"PE": 2, "SIMD": "x"}])
+def test_a_product_without_its_lanes(folding: dict[str, object], tmp_path: Path) -> None:
+    layer = {"name": "conv", "operator": "MVAU_rtl", "folding": folding, "cycles": 1}
+    expected = f"found layer conv: folding {folding}, expected PE and SIMD, whole numbers"
+    assert refusal(tmp_path, edited(put([layer], "layers"))) == expected
+
+
 @pytest.mark.parametrize(
     ("edit", "found"),
     [

@@ -68,6 +68,11 @@ class Layer(Record):
     folding: dict[str, int | str]
     cycles: Annotated[int, Field(ge=0)]
 
+    @property
+    def multiplies(self) -> bool:
+        """Whether the layer has PE * SIMD multipliers."""
+        return self.operator.startswith(("MVAU", "VVAU"))
+
 
 class Manifest(ManifestRecord):
     """Everything about a network but its bytes."""
@@ -139,12 +144,15 @@ def load_network(path: Path) -> Network:
 
 
 def _faults(manifest: Manifest, content: Mapping[str, bytes]) -> Iterator[tuple[str, str]]:
-    """Yield what is wrong with sources and ports, and what is expected."""
+    """Yield what is wrong with sources, layers and ports, and what is expected."""
     for source in manifest.sources:
         try:
             content[f"{_RTL}{source}"].decode()
         except UnicodeDecodeError:
             yield f"{_RTL}{source}, which is no UTF-8 text", _EXPECTED
+    for layer in manifest.layers:
+        if layer.multiplies and not all(isinstance(layer.folding.get(key), int) for key in ("PE", "SIMD")):
+            yield f"layer {layer.name}: folding {layer.folding}", "PE and SIMD, whole numbers"
     ports = (*manifest.inputs, *manifest.outputs)
     for field in ("name", "stream"):
         name, count = Counter(getattr(port, field) for port in ports).most_common(1)[0]
