@@ -129,7 +129,7 @@ def _key(design: Design) -> str:
     digest = hashlib.sha256()
     for source in design.sources:
         digest.update(read_bytes(source, "a SystemVerilog file") + b"\0")
-    digest.update(repr((design.top, design.parameters, design.family, yosys.version(), _STAGES, _LUTS)).encode())
+    digest.update(repr((yosys.version(), _reading(design), _synthesis(design))).encode())
     return digest.hexdigest()[:24]
 
 
@@ -171,7 +171,8 @@ def _literal(value: int) -> str:
 
 
 def _synthesis(design: Design) -> list[str]:
-    synth = f"synth_xilinx -family {design.family} -top {design.top} -noiopad -noclkbuf -run"
+    large = " -uram" if design.family == "xcup" else ""
+    synth = f"synth_xilinx -family {design.family}{large} -top {design.top} -noiopad -noclkbuf -run"
     stages = [f"{synth} {begin}:{end}" for begin, end in pairwise(_STAGES)]
     return ["read_rtlil joined.il", *stages, *_LUTS, "tee -q -o stat.json stat -json"]
 
