@@ -14,12 +14,19 @@ MOST_BYTES = 1 << 20
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses aliases: a few lines of them unfold to gigabytes as soon as a value is printed."""
+    """Refuses aliases, a few lines of which unfold to gigabytes as soon as a value is printed, and keys given twice."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError("an alias")
         return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        twice = next((key for key in keys if keys.count(key) > 1), None)
+        if twice is not None:
+            raise yaml.YAMLError(f"the key {twice!r} twice")
+        return super().construct_mapping(node, deep)
 
 
 def read_mapping(path: Path, expected: str, content: str) -> dict[Any, Any]:
@@ -30,5 +37,5 @@ def read_mapping(path: Path, expected: str, content: str) -> dict[Any, Any]:
     except Exception as error:  # PyYAML lets a dozen unrelated exceptions through
         raise InputError(path, f"no YAML ({' '.join(str(error).split())})", expected) from error
     if not isinstance(value, dict):
-        raise InputError(path, f"a {type(value).__name__}", content)
+        raise InputError(path, "nothing" if value is None else f"a {type(value).__name__}", content)
     return value

@@ -27,7 +27,9 @@ def test_a_mapping_is_read_with_or_without_a_byte_order_mark(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("content", "found"),
     [
-        (b"", "a NoneType, expected a mapping of keys"),
+        (b"", "nothing, expected a mapping of keys"),
+        (b"a: 1\nb: {c: 1, c: 2}", "no YAML (the key 'c' twice), expected a recipe"),
+        (b'a: 1\n"a": 1', "no YAML (the key 'a' twice), expected a recipe"),
         (b"- 1", "a list, expected a mapping of keys"),
         (b'a: !!int ""', "no YAML (string index out of range), expected a recipe"),
         (b"a: !!bool x", "no YAML ('x'), expected a recipe"),

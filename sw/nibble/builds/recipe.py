@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from nibble.config import Board, explain, load_board
+from nibble.config import Board, board_names, explain, load_board
 from nibble.errors import InputError
 from nibble.paths import EMBEDDED_MODELS
 from nibble.yaml_file import read_mapping
@@ -78,8 +78,9 @@ def _model(where: Path, name: str) -> Path:
 
 
 def _board(where: Path, name: str) -> str | Path:
-    path = where.parent / name
-    return path if _is(path, "file") else name
+    if name in board_names():
+        return name
+    return _file(where, "board", name, f"a file, or one of {', '.join(board_names())}")
 
 
 def _file(where: Path, key: str, name: str, expected: str) -> Path:

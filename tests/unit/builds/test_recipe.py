@@ -80,7 +80,8 @@ def test_errors_name_the_key(changes: dict[str, Any], line: str, tmp_path: Path)
 
 
 def test_an_unknown_board(tmp_path: Path) -> None:
+    path = written(tmp_path, board="versal")
     with pytest.raises(InputError) as caught:
-        load_build(written(tmp_path, board="versal"))
-    expected = "versal: found no such file or name, expected a YAML file or one of pynq-z2, zcu104"
+        load_build(path)
+    expected = f"{path}: found board: 'versal', no such file, expected a file, or one of pynq-z2, zcu104"
     assert str(caught.value) == expected

@@ -60,7 +60,7 @@ def test_a_wrong_value_is_named(tmp_path: Path, change: dict[str, object], expec
     ("text", "expected"),
     [
         ("[1, 2]", "found a list, expected a mapping of recipe keys"),
-        ("", "found a NoneType, expected a mapping of recipe keys"),
+        ("", "found nothing, expected a mapping of recipe keys"),
         ("\x00", "found no YAML (unacceptable character"),
         ("a: [", "found no YAML (while parsing a flow node"),
         ("[" * 5000, "found no YAML ("),

@@ -85,9 +85,9 @@ def test_the_size_is_a_multiple_of_the_stride(tmp_path: Path) -> None:
     refused(tmp_path, recipe, "what is there at model", "a size that is a multiple of the stride 32, not 400")
 
 
-@pytest.mark.parametrize(("text", "kind"), [("", "NoneType"), ("[1, 2]", "list"), ("just words", "str")])
+@pytest.mark.parametrize(("text", "kind"), [("", "nothing"), ("[1, 2]", "a list"), ("just words", "a str")])
 def test_another_yaml_is_refused(tmp_path: Path, text: str, kind: str) -> None:
-    refused(tmp_path, text, f"a {kind}", "a mapping of its keys")
+    refused(tmp_path, text, kind, "a mapping of its keys")
 
 
 def test_an_absent_file(tmp_path: Path) -> None:
