@@ -13,7 +13,7 @@ import onnx
 from nibble import ort
 from nibble.errors import CheckFailedError
 from nibble.graph.feeds import Feeds, picture_reader, random_feeds
-from nibble.graph.lower.prepare import tensor_types
+from nibble.graph.lower.prepare import prepare, tensor_types
 from nibble.importers.probe import probe
 from nibble.onnx_io import parse_model
 from nibble.simulate.execute import Array, Core, Execution, Observer, as_floats, open_session, run_session
@@ -48,13 +48,13 @@ class Simulation:
 def frames_of(golden: bytes, where: Path, pictures: Sequence[Path], random: int = 1) -> list[Feeds]:
     """Return the inputs of the model `golden` for `pictures`, or `random` seeded random frames.
 
-    `where` names the file that holds the model in errors.
+    `where` names the file that holds the model in errors. Raises those of `prepare`.
     """
-    model = parse_model(golden, where)
-    probe(model, where)
+    given = parse_model(golden, where)
+    probe(given, where)
+    model = prepare(given, where)
     types = tensor_types(model, where)
-    constants = {constant.name for constant in model.graph.initializer}
-    inputs = [types[value.name] for value in model.graph.input if value.name not in constants]
+    inputs = [types[value.name] for value in model.graph.input]
     if not pictures:
         return list(random_feeds(inputs, random))
     read, _ = picture_reader(inputs, model, where)

@@ -177,3 +177,21 @@ def test_a_golden_model_of_another_shape(tmp_path: Path) -> None:
 
     message = f"found port in0_V: shape [1, 8, 8, 3] of 'x', expected {GOLDEN}"
     assert refusal(tmp_path, edited(without_shapes), opened) == message
+
+
+def test_a_constant_that_is_an_input_too_gets_no_frames() -> None:
+    model = onnx.load_model_from_string(pool())
+    model.graph.initializer.append(helper.make_tensor("w", TensorProto.UINT8, [1], [5]))
+    model.graph.input.append(helper.make_tensor_value_info("w", TensorProto.UINT8, [1]))
+    (frame,) = frames_of(model.SerializeToString(), Path("m.onnx"), [])
+    assert list(frame) == ["x"]
+
+
+def test_a_model_whose_input_has_no_fixed_shape_gets_no_frames() -> None:
+    model = onnx.load_model_from_string(pool())
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "N"
+    expected = "m.onnx: found input 'x' of shape (N, 3, 8, 8), expected a static shape, as `nibble import onnx`"
+        "m.onnx: found input 'x' of shape (N, 3, 8, 8), expected a static shape, as `nibble import onnx` fixes it"
+    )
+    with pytest.raises(InputError, match=re.escape(expected)):
+        frames_of(model.SerializeToString(), Path("m.onnx"), [])
