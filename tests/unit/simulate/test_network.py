@@ -190,8 +190,6 @@ def test_a_constant_that_is_an_input_too_gets_no_frames() -> None:
 def test_a_model_whose_input_has_no_fixed_shape_gets_no_frames() -> None:
     model = onnx.load_model_from_string(pool())
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "N"
-    expected = "m.onnx: found input 'x' of shape (N, 3, 8, 8), expected a static shape, as `nibble import onnx`"
-        "m.onnx: found input 'x' of shape (N, 3, 8, 8), expected a static shape, as `nibble import onnx` fixes it"
-    )
+    expected = "m.onnx: found input 'x' of shape (N, 3, 8, 8), expected a static shape, as `nibble import onnx` fixes"
     with pytest.raises(InputError, match=re.escape(expected)):
         frames_of(model.SerializeToString(), Path("m.onnx"), [])
