@@ -8,15 +8,27 @@ from functools import cache
 import numpy as np
 import pytest
 from core_bench import DATA_BYTES, TINY, Memory, core, ddr, model, whole
-from dpu_programs import copy_to_output
-from test_cppsim_run import ILLEGAL, IN_RANGE, OUT_OF_RANGE, image, pipeline
+from test_cppsim_run import (
+    ADD,
+    CONV,
+    ILLEGAL,
+    IN_RANGE,
+    LOAD,
+    MULTIPLY,
+    OUT_OF_RANGE,
+    POOL,
+    STORE,
+    WEIGHTS,
+    change,
+    image,
+    pipeline,
+)
 
 from nibble.simulate.axi import DECERR, SLVERR, MemoryModel
 from nibble.simulate.dpu_rtlsim import RtlsimCore, _Outcome
 from nibble.targets.dpu import isa
 from nibble.targets.dpu.isa import Queue, Register
 
-POOL = copy_to_output(TINY, 0, 0, 16)
 ONE_RANGE = [(i, error) for i, error in OUT_OF_RANGE if not (isinstance(i, isa.Conv) and i.out_rows == 4095)]
 """Without the CONV that is beyond several memories: of these the first access counts."""
 QUICK = MemoryModel(latency=3)
@@ -94,6 +106,35 @@ def test_accesses_out_of_range(instruction: isa.Instruction, error: str) -> None
 @pytest.mark.parametrize("instruction", IN_RANGE, ids=str)
 def test_accesses_that_just_fit(instruction: isa.Instruction) -> None:
     assert shared().run(short(POOL, instruction), 0).error == "none"
+
+
+STORED = ((1, 8), (9, 64), (1, 2048), (5, 200))
+GOOD_OF = {
+    "feature_load": [LOAD, change(LOAD, rows=1, cols=1), change(LOAD, width=0), change(LOAD, rows=40, address=9)],
+    "weight_load": [WEIGHTS, change(WEIGHTS, bytes=1024), change(WEIGHTS, memory=1), change(WEIGHTS, memory=2)],
+    "compute": [CONV, POOL, ADD, change(CONV, last=0), change(CONV, first=0, acc_address=128), MULTIPLY],
+    "store": [change(STORE, target=4096, rows=rows, width=width, row_stride=width) for rows, width in STORED],
+}
+
+
+def of_engine(engine: str) -> list[tuple[isa.Instruction, str]]:
+    """The faulty instructions of an engine that are its own to refuse, and their errors."""
+    found = [*((i, "illegal_instruction") for i in ILLEGAL), *ONE_RANGE]
+    return [(i, error) for i, error in found if i.ENGINE.value == engine]
+
+
+@pytest.mark.parametrize("memory", [QUICK, LATE], ids=["quick", "late"])
+@pytest.mark.parametrize("engine", GOOD_OF)
+def test_fault_among_instructions_in_flight(engine: str, memory: MemoryModel) -> None:
+    """Several instructions of one engine are under way at once: the right one is blamed, those before are counted."""
+    random = np.random.default_rng(len(engine))
+    rtl = core(TINY, memory)
+    for instruction, error in of_engine(engine):
+        good = [GOOD_OF[engine][n] for n in random.integers(0, 4, 9)]
+        position = int(random.integers(8))
+        result = rtl.run(short(*good[:position], instruction, *good[position:]), 0)
+        assert (result.error, result.error_address) == (error, 32 * position)
+        assert result.instructions <= position
 
 
 def test_good_program_after_errors() -> None:
