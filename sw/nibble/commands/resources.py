@@ -32,7 +32,7 @@ def resources(
 ) -> None:
     """Synthesize the DPU's RTL with Yosys and compare what it takes with what the board's part has.
 
-    Takes minutes the first time. Lookup tables are an upper bound, clock rates are not estimated.
+    Takes minutes the first time. Says nothing of the clock: that is for place and route.
 
     Example: nibble resources --dpu z7020 --json resources.json
     """
@@ -85,7 +85,7 @@ def _print(name: str, board: Board, modules: list[Module], use: Use) -> None:
     footer = [("sum", "-", *_cells(use, keys)), (board.part, "-", *limits), ("taken", "-", *shares)]
     columns = ("module", "instances", *(COLUMNS[key] for key in keys))
     print_table(f"{name} on {board.part}, without what is inside other modules", columns, [*rows, *footer])
-    out.print("Yosys' counts; lookup tables that share a site count twice, so a vendor's tool takes fewer.")
+    out.print("Yosys' counts, before place and route. Two lookup tables that could share a site count as two.")
 
 
 def _cells(use: Use, keys: list[str]) -> list[str]:
