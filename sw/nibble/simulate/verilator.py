@@ -6,6 +6,7 @@ with AXI4-Stream ports hw/sim/stream_harness.cpp. `nibble.simulate.streams` runs
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -14,8 +15,9 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -137,11 +139,23 @@ def build_library(module: Module, harness: Harness, *, waveform: bool = False) -
         return target
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix="build-") as name:
-            _Build(module, harness, sources, flags, tools, Path(name), waveform).into(target)
+        with _alone(target), tempfile.TemporaryDirectory(dir=target.parent, prefix="build-") as name:
+            if not target.is_file():
+                _Build(module, harness, sources, flags, tools, Path(name), waveform).into(target)
     except OSError as error:
         raise NibbleError(f"{target.parent}: cannot build rtlsim there ({error.strerror or error})") from error
     return target
+
+
+@contextmanager
+def _alone(target: Path) -> Iterator[None]:
+    """Let one process at a time build `target`; the others wait for it."""
+    lock = target.with_suffix(".lock")
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+    if target.is_file():  # who still waits then finds it
+        lock.unlink(missing_ok=True)
 
 
 def _tools() -> _Tools:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -187,6 +188,22 @@ def test_built_once_for_the_same_contents(tmp_path: Path, monkeypatch: pytest.Mo
     beats = random_beats(10, 1)
     np.testing.assert_array_equal(streams.run(inverted, fifo, {"in": beats}, {"out": 10}).outputs["out"], ~beats)
     assert {path.suffix for path in library.parent.iterdir()} == {".so", ".o"}
+
+
+def test_of_several_at_once_one_builds_and_the_others_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    compiled: list[object] = []
+    plain = verilator._Build.into
+
+    def counted(self: verilator._Build, target: Path) -> None:
+        compiled.append(target)
+        plain(self, target)
+
+    monkeypatch.setattr(verilator._Build, "into", counted)
+    with ThreadPoolExecutor(3) as pool:
+        (built,) = set(pool.map(lambda _: build(fifo), range(3)))
+    assert compiled == [built]
+    assert not list(built.parent.glob("*.lock"))
 
 
 def test_parameters_defines_and_headers(tmp_path: Path) -> None:
