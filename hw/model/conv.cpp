@@ -9,8 +9,10 @@
 namespace nibble {
 namespace {
 
+uint32_t planes(const Machine& m) { return m.size.outputs / m.size.inputs; }
+
 uint64_t result_bytes(const Machine& m, const Conv& i) {
-  const uint64_t elements = uint64_t{tile_pixels(i)} * m.size.outputs;
+  const uint64_t elements = uint64_t{tile_pixels(i)} * (planes(m) - i.spare) * m.size.inputs;
   return i.raw ? elements * 4 : i.out4 ? elements / 2 : elements;
 }
 
@@ -58,7 +60,7 @@ void write_results(Machine& m, const Conv& i) {
       requantize_pixel(y.data(), acc, i, scales);
     }
     if (i.table) map_through_table(m, i.table_address, y.data(), outputs);
-    for (uint32_t n = 0; n < outputs / inputs; ++n) {
+    for (uint32_t n = 0; n < planes(m) - i.spare; ++n) {
       put_pixel(target + (n * pixels + p) * pixel, &y[n * inputs], inputs, i.out4);
     }
   }
@@ -69,7 +71,7 @@ void write_raw(Machine& m, const Conv& i) {
   const uint64_t pixel = inputs * sizeof(int32_t), pixels = tile_pixels(i);
   uint8_t* target = m.output.data() + uint64_t{i.out_address} * m.unit();
   for (uint32_t p = 0; p < pixels; ++p) {
-    for (uint32_t n = 0; n < m.size.outputs / inputs; ++n) {
+    for (uint32_t n = 0; n < planes(m) - i.spare; ++n) {
       std::memcpy(target + (n * pixels + p) * pixel, accumulator(m, i, p) + n * inputs, pixel);
     }
   }
@@ -79,7 +81,7 @@ void write_raw(Machine& m, const Conv& i) {
 
 Error check(const Machine& m, const Conv& i) {
   if (has_zero_count(i) || (i.raw && (i.table || i.out4))) return Error::illegal_instruction;
-  if (i.depthwise && i.blocks > m.size.outputs / m.size.inputs) return Error::illegal_instruction;
+  if (i.spare >= planes(m) || (i.depthwise && i.blocks > planes(m))) return Error::illegal_instruction;
   const uint64_t input_end = i.address * uint64_t{m.unit()} + input_pixels(i) * m.pixel_bytes(i.features4);
   if (input_end > m.size.feature_bytes) return Error::feature_range;
   const uint64_t weight_end = i.w_address * uint64_t{16} + weight_count(m, i) / (i.weights4 ? 2 : 1);

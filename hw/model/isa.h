@@ -108,6 +108,7 @@ struct Conv {
   uint32_t acc_address;
   uint32_t param_address;
   uint32_t table_address;  // table number
+  uint32_t spare;  // planes that are not written, fewer than OUTPUTS / INPUTS
   int32_t zero;
   int32_t low;
   int32_t high;
@@ -267,6 +268,7 @@ void visit_fields(const Conv& instruction, Visitor&& visit) {
   visit(instruction.acc_address);
   visit(instruction.param_address);
   visit(instruction.table_address);
+  visit(instruction.spare);
   visit(instruction.zero);
   visit(instruction.low);
   visit(instruction.high);
@@ -415,7 +417,7 @@ inline std::optional<Instruction> decode(const Words& words) {
           .address = unsigned_field(words[3], 0, 20),
       };
     case 4:
-      if (!only({0x3FFFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0xFFFF, 0xFFFFFF})) return {};
+      if (!only({0x3FFFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0x3FFFF, 0xFFFFFF})) return {};
       return Conv{
           .wait = unsigned_field(words[0], 4, 7),
           .signal = unsigned_field(words[0], 11, 7),
@@ -444,6 +446,7 @@ inline std::optional<Instruction> decode(const Words& words) {
           .acc_address = unsigned_field(words[5], 20, 12),
           .param_address = unsigned_field(words[6], 0, 12),
           .table_address = unsigned_field(words[6], 12, 4),
+          .spare = unsigned_field(words[6], 16, 2),
           .zero = signed_field(words[7], 0, 8),
           .low = signed_field(words[7], 8, 8),
           .high = signed_field(words[7], 16, 8),

@@ -1,4 +1,5 @@
-/// From accumulators to the output memory: for each plane n of Inputs outputs, tile pixel p and part g of the pixel,
+/// From accumulators to the output memory: for each plane n of Inputs outputs, but the last `spare`, tile pixel p and
+/// part g of the pixel,
 ///
 ///   y = clamp(rint(float32(acc[p][o]) * scale[o]) + zero, low, high), table[y + 128] with `table`,
 ///
@@ -94,7 +95,7 @@ module conv_drain
   assign d_addr_o = conv.acc_address + pixel_q;
   assign last_part = part_q == (conv.raw ? PartBits'(3) : PartBits'(Parts - 1));
   assign last_pixel = pixel_q == 12'(job_q.pixels - 1'b1);
-  assign last_plane = plane_q == SelectBits'(Planes - 1);
+  assign last_plane = plane_q == SelectBits'(Planes - 1 - 32'(conv.spare));
   assign result = '{
           valid: go,
           last: last_part && last_pixel && last_plane,

@@ -27,7 +27,7 @@ module conv_prepare
     output logic          illegal_o
 );
 
-  localparam int unsigned MaxDepthwiseBlocks = Outputs / Inputs;
+  localparam int unsigned Planes = Outputs / Inputs;
   localparam int unsigned Half = Accumulators / 2;
 
   isa_pkg::conv_t conv_q, incoming;
@@ -44,7 +44,7 @@ module conv_prepare
       conv_q.stride_h == '0 || conv_q.stride_w == '0 ||
       conv_q.out_rows == '0 || conv_q.out_cols == '0;
   assign forbidden = (conv_q.raw && (conv_q.use_table || conv_q.out4)) ||
-      (conv_q.depthwise && 32'(conv_q.blocks) > MaxDepthwiseBlocks);
+      (conv_q.depthwise && 32'(conv_q.blocks) > Planes) || 32'(conv_q.spare) >= Planes;
 
   assign ready_o = !held_q;
   assign illegal_o = held_q && (no_count || forbidden);

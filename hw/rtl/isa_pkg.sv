@@ -177,7 +177,8 @@ package isa_pkg;
     logic signed [7:0] high;
     logic signed [7:0] low;
     logic signed [7:0] zero;
-    logic [15:0] reserved208;
+    logic [13:0] reserved210;
+    logic [1:0] spare;
     logic [3:0] table_address;
     logic [11:0] param_address;
     logic [11:0] acc_address;
@@ -210,7 +211,7 @@ package isa_pkg;
   } conv_t;
   localparam logic [InstructionBits-1:0] UsedConv = {
     32'h00FFFFFF,
-    32'h0000FFFF,
+    32'h0003FFFF,
     32'hFFFFFFFF,
     32'hFFFFFFFF,
     32'hFFFFFFFF,

@@ -181,7 +181,7 @@ def test_addresses_do_not_wrap(error: str, changes: dict[str, int]) -> None:
 
 
 ZEROS = ("blocks", "kernel_h", "kernel_w", "stride_h", "stride_w", "out_rows", "out_cols")
-FORBIDDEN = [{"raw": 1, "table": 1}, {"raw": 1, "out4": 1}, {"depthwise": 1, "blocks": 3}]
+FORBIDDEN = [{"raw": 1, "table": 1}, {"raw": 1, "out4": 1}, {"depthwise": 1, "blocks": 3}, {"spare": 2}]
 
 
 @pytest.mark.parametrize("changes", [*({name: 0} for name in ZEROS), *FORBIDDEN])

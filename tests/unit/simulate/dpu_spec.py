@@ -149,7 +149,8 @@ class Spec:
         O, L = self.dpu.outputs, self.lanes  # noqa: E741
         counts = (i.blocks, i.kernel_h, i.kernel_w, i.stride_h, i.stride_w, i.out_rows, i.out_cols)
         refuse(0 in counts or (i.raw and (i.table or i.out4)), "illegal_instruction")
-        refuse(i.depthwise and i.blocks > O // L, "illegal_instruction")
+        refuse(i.spare >= O // L or (i.depthwise and i.blocks > O // L), "illegal_instruction")
+        written = O - i.spare * L
         pixels = self.input_pixels(i, i.dilation_h, i.dilation_w)
         x = self.read_pixels(self.features, i.address, pixels, 4 if i.features4 else 8)
         if x is None:
@@ -162,7 +163,7 @@ class Spec:
         refuse(i.acc_address + count > self.dpu.accumulators, "accumulator_range")
         if i.last:
             bits = 32 if i.raw else 4 if i.out4 else 8
-            refuse(self.base(i.out_address) + count * O * bits // 8 > len(self.output), "output_range")
+            refuse(self.base(i.out_address) + count * written * bits // 8 > len(self.output), "output_range")
         acc = self.accumulators[i.acc_address : i.acc_address + count]
         parameters = slice(i.param_address * 8, (i.param_address + O) * 8)
         if i.first:
@@ -175,9 +176,9 @@ class Spec:
             acc += (flat @ w.transpose(3, 0, 1, 2, 4).reshape(O, -1).T.astype(np.float64)).astype(np.int64)
         acc[:] = acc.astype(np.uint32).astype(np.int32)
         if i.last and i.raw:
-            self.write(i.out_address, acc.astype(np.int32), 32)
+            self.write(i.out_address, acc[:, :written].astype(np.int32), 32)
         elif i.last:
-            y = requantize(acc, self.parameters[parameters].view(np.float32)[1::2], i)
+            y = requantize(acc, self.parameters[parameters].view(np.float32)[1::2], i)[:, :written]
             self.write(i.out_address, self.mapped(y, i.table, i.table_address), 4 if i.out4 else 8)
 
     def conv_weights(self, i: isa.Conv) -> Array:

@@ -51,6 +51,7 @@ def convolutions(draw: st.DrawFn, dpu: DpuConfig, first: int = 1, last: int = 1)
         acc_address=draw(st.integers(0, 100)),
         param_address=draw(st.integers(0, 36)),
         table_address=draw(st.integers(0, 7)),
+        spare=draw(st.integers(0, dpu.outputs // dpu.inputs - 1)),
         zero=draw(BYTE),
         low=draw(BYTE),
         high=draw(BYTE),

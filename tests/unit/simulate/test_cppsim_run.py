@@ -106,6 +106,7 @@ OUT_OF_RANGE = [
     (change(WEIGHTS, address=1024), "weight_range"),
     (change(WEIGHTS, memory=1, address=32), "parameter_range"),
     (change(WEIGHTS, memory=2, address=127, bytes=32), "table_range"),
+    (change(CONV, spare=3), "illegal_instruction"),
     (change(CONV, address=4096 - 31), "feature_range"),
     (change(CONV, plane=0xFFFFF, blocks=4095), "feature_range"),
     (change(CONV, w_address=1024 - 7), "weight_range"),

@@ -49,7 +49,7 @@ class Array:
             self._end = max(self._end, self._tail_left)
             return taken + 1, self._end
         self._tail_left = max(self._tail_left, self._drained)
-        read = self._tail_left + machine.drain(pixels, bool(conv.raw))
+        read = self._tail_left + machine.drain_of(conv)
         for h in halves:
             self._read[h] = read
         self._drained = self._end = read + DRAIN_LATENCY

@@ -125,6 +125,9 @@ def _step(conv: _Conv, part: _Part, planes: tuple[int, ...], first: bool, last: 
     )
     constants = _constant_loads(conv, group, planes)
     table = op.table is not None and last
+    per_group = context.dpu.outputs // context.lanes
+    block = group * per_group
+    blocks = min(per_group, conv.buffer.blocks - block)
 
     def emit(at: Mapping[str, int]) -> isa.Instruction:
         return isa.Conv(
@@ -140,12 +143,10 @@ def _step(conv: _Conv, part: _Part, planes: tuple[int, ...], first: bool, last: 
             acc_address=part.accumulators,
             param_address=at[PARAMETERS],
             table_address=at[TABLES] if table else 0,
+            spare=per_group - blocks,
         )
 
-    per_group = context.dpu.outputs // context.lanes
-    block = group * per_group
-    blocks = min(per_group, conv.buffer.blocks - block)
-    result = store_tile(context, conv.buffer, block, blocks, per_group, tile) if last else None
+    result = store_tile(context, conv.buffer, block, blocks, tile) if last else None
     return Step(emit, (loaded.load, *constants), result)
 
 

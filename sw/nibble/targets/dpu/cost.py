@@ -87,10 +87,19 @@ class Machine:
         streamed = math.ceil(pixels / self.dpu.pixels)
         return (passes - 1) * max(streamed, self.weights) + streamed
 
-    def drain(self, pixels: int, raw: bool) -> int:
-        """Return the cycles in which the results of `pixels` leave the accumulators."""
+    @property
+    def planes(self) -> int:
+        """Planes of results that a CONV makes at most."""
+        return self.dpu.outputs // self.dpu.inputs
+
+    def drain(self, pixels: int, raw: bool, planes: int) -> int:
+        """Return the cycles in which `planes` of results of `pixels` leave the accumulators."""
         rate = self.dpu.inputs // 4 if raw else self.dpu.requantize_lanes
-        return pixels * self.dpu.outputs // rate
+        return pixels * planes * self.dpu.inputs // rate
+
+    def drain_of(self, conv: isa.Conv) -> int:
+        """Return the cycles in which the results of a CONV with `last` leave the accumulators."""
+        return self.drain(pixels_of(conv), bool(conv.raw), self.planes - conv.spare)
 
     def vector(self, instruction: isa.Pool | isa.Add | isa.Multiply) -> int:
         """Return the cycles of a vector instruction, which reads or, in the same memory, writes a pixel a cycle."""
@@ -122,7 +131,7 @@ class Machine:
         if isinstance(instruction, isa.Conv):
             pixels, passes = pixels_of(instruction), passes_of(instruction)
             begin = max(CONV_PREPARE, self.weights)
-            drain = DRAIN_LATENCY + self.drain(pixels, bool(instruction.raw)) if instruction.last else 0
+            drain = DRAIN_LATENCY + self.drain_of(instruction) if instruction.last else 0
             return begin + self.conv(pixels, passes) + self.settle + drain
         if isinstance(instruction, isa.Pool | isa.Add | isa.Multiply):
             return self.vector(instruction)

@@ -312,13 +312,14 @@ class Conv(Instruction):
     results: with `raw` the int32 itself (four little-endian bytes); else y = clamp(rint(float32(acc) * scale[o]) +
     zero, low, high), product rounded to float32, rint half to even; with `table` y = table[y + 128]. Results of lane o
     go to the output memory: planes of out_rows*out_cols pixels, plane o / INPUTS after plane, from out_address on, at 8
-    bits, 4 bits (`out4`) or 32 bits (`raw`) an element. bias and scale are at parameter entry param_address + o. When
-    not `last`, nothing is written to the output memory. `raw` goes with neither `table` nor `out4`.
+    bits, 4 bits (`out4`) or 32 bits (`raw`) an element; the last `spare` planes are left out. bias and scale are at
+    parameter entry param_address + o. When not `last`, nothing is written to the output memory. `raw` goes with neither
+    `table` nor `out4`.
     """
 
     OPCODE = 4
     ENGINE = Engine.COMPUTE
-    USED = 0xFFFFFF0000FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF03FFFFFF
+    USED = 0xFFFFFF0003FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF03FFFFFF
     FIELDS = (
         Field("first", 18, 1),
         Field("last", 19, 1),
@@ -345,6 +346,7 @@ class Conv(Instruction):
         Field("acc_address", 180, 12),
         Field("param_address", 192, 12),
         Field("table_address", 204, 4),
+        Field("spare", 208, 2),
         Field("zero", 224, 8, signed=True),
         Field("low", 232, 8, signed=True),
         Field("high", 240, 8, signed=True),
@@ -378,6 +380,8 @@ class Conv(Instruction):
     param_address: int = 0
     table_address: int = 0
     """Table number."""
+    spare: int = 0
+    """Planes that are not written, fewer than OUTPUTS / INPUTS."""
     zero: int = 0
     low: int = 0
     high: int = 0

@@ -9,8 +9,8 @@ from nibble.targets.dpu.layout import Buffer
 from nibble.targets.dpu.step import Region, Result
 
 
-def store_tile(context: Context, buffer: Buffer, block: int, blocks: int, written: int, tile: Tile) -> Result:
-    """Store blocks [block, block + blocks) of `buffer` for `tile`; the instruction wrote `written` planes on chip."""
+def store_tile(context: Context, buffer: Buffer, block: int, blocks: int, tile: Tile) -> Result:
+    """Store blocks [block, block + blocks) of `buffer` for `tile`."""
     row_bytes = tile.cols * buffer.pixel_bytes
     row_stride = buffer.cols * buffer.pixel_bytes
     target = context.addresses[buffer] + block * buffer.plane_bytes
@@ -29,5 +29,5 @@ def store_tile(context: Context, buffer: Buffer, block: int, blocks: int, writte
             )
         ]
 
-    size = context.units(written * tile.rows * row_bytes)
+    size = context.units(blocks * tile.rows * row_bytes)
     return Result(size, emit, Region(buffer, block, blocks, tile.row, tile.rows))

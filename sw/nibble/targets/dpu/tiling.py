@@ -119,9 +119,9 @@ def _cycles(shape: ConvShape, tiling: Tiling, machine: Machine) -> float:
     That is the first round of the outer loop, where it loads what all rounds use; transfers without room; and a share
     of the first load and the last store, which neighbouring layers hide in part.
     """
-    parts = _pixels(shape, tiling)
+    parts, planes = _pixels(shape, tiling), math.ceil(shape.output_planes / shape.groups)
     of_part = {
-        pixels: max(_passes(shape, tiling, pixels, machine), machine.drain(pixels, shape.raw) + DRAIN_LATENCY)
+        pixels: max(_passes(shape, tiling, pixels, machine), machine.drain(pixels, shape.raw, planes) + DRAIN_LATENCY)
         for pixels in parts
     }
     of_group = sum(count * of_part[pixels] for pixels, count in parts.items())
@@ -134,7 +134,7 @@ def _cycles(shape: ConvShape, tiling: Tiling, machine: Machine) -> float:
         waits += WAITING * (traffic.features + traffic.results)
     tiles_count = sum(parts.values())
     fill = traffic.features / tiles_count * tiling.chunk / shape.planes
-    tail = machine.drain(tiling.rows * tiling.cols, shape.raw) + traffic.results / tiles_count / shape.groups
+    tail = machine.drain(tiling.rows * tiling.cols, shape.raw, planes) + traffic.results / tiles_count / shape.groups
     return max(shape.groups * of_group, transfers) + waits + ENDS * (fill + tail) + TRAFFIC_COST * transfers
 
 

@@ -43,6 +43,7 @@ def _depthwise_step(
     loaded = _patch(context, op.output, view, planes, tile, op.window, op.pad)
     fields = conv_fields(op, op.window, loaded, tile)
     fields |= {"first": 1, "last": 1, "depthwise": 1, "table": int(op.table is not None), "blocks": len(planes)}
+    fields["spare"] = context.dpu.outputs // context.lanes - len(planes)
 
     def emit(at: Mapping[str, int]) -> isa.Instruction:
         return isa.Conv(
@@ -61,8 +62,7 @@ def _depthwise_step(
         context.constant_load(PARAMETERS, (op.output, "parameters", planes), _parameters(context, op, view, planes)),
         *_table_load(context, op),
     )
-    written = context.dpu.outputs // context.lanes
-    return Step(emit, loads, store_tile(context, buffer, planes[0], len(planes), written, tile))
+    return Step(emit, loads, store_tile(context, buffer, planes[0], len(planes), tile))
 
 
 def _parameters(context: Context, op: ConvOp, view: View, planes: Planes) -> bytes:
@@ -89,7 +89,7 @@ def _pool_step(context: Context, op: PoolOp, view: View, buffer: Buffer, tile: T
             table_address=at.get(TABLES, 0),
         )
 
-    result = store_tile(context, buffer, planes[0], len(planes), len(planes), tile)
+    result = store_tile(context, buffer, planes[0], len(planes), tile)
     return Step(emit, (loaded.load, *_table_load(context, op)), result)
 
 
@@ -109,7 +109,7 @@ def _binary_step(context: Context, op: BinaryOp, both: View, buffer: Buffer, til
     def emit(at: Mapping[str, int]) -> isa.Instruction:
         return _binary(context, op, at, len(planes) * tile.pixels)
 
-    result = store_tile(context, buffer, planes[0], len(planes), len(planes), tile)
+    result = store_tile(context, buffer, planes[0], len(planes), tile)
     return Step(emit, (loaded.load, *_table_load(context, op)), result)
 
 

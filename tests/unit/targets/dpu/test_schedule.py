@@ -38,7 +38,7 @@ def test_every_token_given_is_taken(graph: ir.IntegerGraph, dpu: DpuConfig) -> N
 
 
 def test_more_tiles_than_a_queue_counts() -> None:
-    small = {"accumulators": 2, "feature_bytes": 8192, "output_bytes": 8192}
+    small = {"accumulators": 2, "feature_bytes": 8192, "output_bytes": 4096}
     pixel_tiles = Z7020.model_copy(update=small)
     pool = (ir.MaxPool, {"kernel": (2, 2), "strides": (1, 1), "pads": (0, 0, 1, 1)})
     program = assert_exact(chain((1, 5, 24, 24), conv(7, 5), pool, conv(3, 7)), pixel_tiles)

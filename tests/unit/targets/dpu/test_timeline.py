@@ -82,7 +82,7 @@ def test_the_latency_of_a_load_hides_behind_the_load_before() -> None:
 
 def test_results_leave_while_the_next_tile_runs_in_the_other_half_of_the_accumulators() -> None:
     other = changed(CONV, acc_address=TINY.accumulators // 2)
-    assert cycles(CONV, CONV) - cycles(CONV, other) > 0.8 * MACHINE.drain(pixels_of(CONV), raw=False)
+    assert cycles(CONV, CONV) - cycles(CONV, other) > 0.8 * MACHINE.drain_of(CONV)
 
 
 def test_a_full_queue_of_one_engine_holds_up_the_others() -> None:
