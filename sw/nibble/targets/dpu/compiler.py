@@ -23,9 +23,11 @@ from nibble.targets.dpu.program import Program
 
 
 def compile_graph(graph: ir.IntegerGraph, board: Board, dpu: DpuConfig) -> Program:
-    """Return the program of `graph`, as `lower` gives it. Raises UnsupportedError when it does not fit the board."""
+    """Return the program of `graph`, as `lower` gives it. Raises UnsupportedError when it does not fit the board, or is empty."""
     graph = optimize(_leave_to_host(graph))
     placement = place(batch_hosts(legalize(graph)), graph, dpu.inputs)
+    if not placement.ops:
+        raise UnsupportedError(dpu.name, "a graph that computes nothing")
     kept = [name for name in (*graph.outputs, *(head.tensor for head in graph.heads)) if name in placement.views]
     addresses, activation_bytes = allocate(lives(placement, kept))
     context = Context(dpu, addresses, Constants(activation_bytes))

@@ -109,6 +109,12 @@ def test_a_table_memory_too_small_for_an_addition() -> None:
     assert str(caught.value) == "sum: what needs 4 units in the memory of tables (tiny has 3) is not supported"
 
 
+def test_a_graph_that_computes_nothing() -> None:
+    nothing = chain((1, 4, 4, 4), (ir.Upsample, {"factors": (1, 1)}))
+    with pytest.raises(UnsupportedError, match="^tiny: a graph that computes nothing is not supported$"):
+        compiled(nothing, TINY)
+
+
 def test_a_board_with_too_little_memory() -> None:
     with pytest.raises(
         UnsupportedError, match=r"pynq-z2: a program of \d+ bytes \(the board has 64\) is not supported"
