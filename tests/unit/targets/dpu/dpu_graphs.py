@@ -289,7 +289,7 @@ def graphs(draw: Any, most: int = 8) -> ir.IntegerGraph:
             drawing.conv()
     for _ in range(drawing.integer(1, most)):
         drawing.choice(*STEPS)(drawing)
-    assume(not all(isinstance(node, ir.Upsample) for node in drawing.nodes))  # all of them may be by 1, which is nothing
+    assume(not all(isinstance(node, ir.Upsample) for node in drawing.nodes))  # by 1 they are nothing
     return finish(drawing)
 
 
