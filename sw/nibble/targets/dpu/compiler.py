@@ -23,7 +23,7 @@ from nibble.targets.dpu.program import Program
 
 
 def compile_graph(graph: ir.IntegerGraph, board: Board, dpu: DpuConfig) -> Program:
-    """Return the program of `graph`, as `lower` gives it. Raises UnsupportedError when it does not fit the board, or is empty."""
+    """Return the program of `graph`, as `lower` gives it. Raises UnsupportedError when it is empty or does not fit."""
     graph = optimize(_leave_to_host(graph))
     placement = place(batch_hosts(legalize(graph)), graph, dpu.inputs)
     if not placement.ops:
