@@ -105,6 +105,15 @@ def test_depthwise_and_added(stall: str, nibble: Run, tmp_path: Path) -> None:
     assert found["counters"]["cycles_mac"] > 0
 
 
+def test_a_size_that_the_rtl_has_not_yet(nibble: Run, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    program = tmp_path / "m.dpu"
+    onnx.save(mobile(), tmp_path / "m.onnx")
+    assert nibble("compile", tmp_path / "m.onnx", "--board", "zcu104", "-o", program) == 0
+    assert nibble("simulate", program, "--engine", "rtlsim") == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.endswith("Pixels (3) must be 1.")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", DETECTORS)
 def test_whole_frames(name: str, nibble: Run, tmp_path: Path) -> None:
