@@ -31,6 +31,16 @@ def load_model(path: Path) -> onnx.ModelProto:
     return model
 
 
+def model_files(path: Path) -> tuple[Path, ...]:
+    """Return the file of a model and those that hold its external data; raises InputError as `load_model` does."""
+    model = _parse(files.read_bytes(path, "an ONNX model"), path)
+    entries = [entry for tensor in model.graph.initializer for entry in tensor.external_data]
+    data = dict.fromkeys(path.parent / entry.value for entry in entries if entry.key == "location")
+    for each in data:
+        files.size_of(each, f"the data of {path.name} beside it")
+    return (path, *data)
+
+
 def parse_model(content: bytes, where: Where) -> onnx.ModelProto:
     """Parse a model that holds all of its data; raises InputError naming `where` and what is wrong."""
     model = _parse(content, where)

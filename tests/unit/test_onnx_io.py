@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from nibble.errors import InputError
-from nibble.onnx_io import has_decoder, load_model, read_decoder, save_model, write_decoder
+from nibble.onnx_io import has_decoder, load_model, model_files, read_decoder, save_model, write_decoder
 from nibble.yolo.spec import METADATA_KEY, Decoder, Head, Preprocess
 
 DECODER = Decoder("nanodet", Preprocess(8, 8), ("a",), (Head(("y",), 8),), reg_max=4)
@@ -62,6 +62,20 @@ def test_an_invalid_graph_is_named(tmp_path: Path) -> None:
     model.graph.node[0].input[0] = "nothing"
     save_model(model, tmp_path / "m.onnx")
     assert refused(tmp_path / "m.onnx").startswith("found an invalid model (Nodes in a graph must be topologically")
+
+
+def test_the_files_of_a_model(tmp_path: Path) -> None:
+    path, data = tmp_path / "m.onnx", tmp_path / "w.bin"
+    model = tiny()
+    for name in ("v", "w"):
+        tensor = model.graph.initializer.add(name=name, data_type=TensorProto.FLOAT, dims=[1])
+        tensor.data_location = TensorProto.EXTERNAL
+        tensor.external_data.add(key="location", value="w.bin")
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(InputError, match=r"w\.bin: found No such file .*, expected the data of m\.onnx beside it$"):
+        model_files(path)
+    data.write_bytes(bytes(4))
+    assert model_files(path) == (path, data)
 
 
 def test_external_data_that_is_absent(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,14 @@ from nibble.builds.dataflow_file import load_dataflow, save_dataflow
 from nibble.builds.manifest import SCRATCH, TABLE
 from nibble.builds.pipeline import Done, Outcome, Step
 from nibble.builds.recipe import Build
+from nibble.builds.tools import versions
 from nibble.builds.vivado import target_of, vivado_steps
 from nibble.errors import CheckFailedError
 from nibble.files import write_bytes, write_json
 from nibble.graph.feeds import Feeds, picture_files
 from nibble.graph.passes import optimize
 from nibble.graph.prove import lower_proven
-from nibble.onnx_io import load_model
+from nibble.onnx_io import load_model, model_files
 from nibble.simulate.check import frames_of
 from nibble.simulate.dataflow import Golden, PassCheck
 from nibble.simulate.fifos import fifo_depths
@@ -90,7 +90,7 @@ class _FinnStep:
         return ()
 
     def tools(self) -> Mapping[str, str]:
-        return {"nibble": __version__, **{name: version(name) for name in ("onnxruntime", "finn-plus")}}
+        return {"nibble": __version__, **versions("onnxruntime", "finn-plus")}
 
     def needs(self, done: Done) -> str | None:
         return None
@@ -103,14 +103,12 @@ class _FinnStep:
 
     def feeds(self, done: Done) -> list[Feeds]:
         """Return the frames of the build: pictures, or seeded random ones."""
-        count = self.build.settings.frames
-        pictures = picture_files(self.build.images, count) if self.build.images else []
-        return frames_of((done["import"] / GOLDEN).read_bytes(), self.build.model, pictures, count)
+        golden = (done["import"] / GOLDEN).read_bytes()
+        return frames_of(golden, self.build.model, self.pictures(), self.build.settings.frames)
 
-    def frames_settings(self) -> Mapping[str, Any]:
-        """Return what `feeds` depends on."""
-        chosen = self.build.settings
-        return {"frames": chosen.frames, "images": chosen.images}
+    def pictures(self) -> list[Path]:
+        """Return the pictures that `feeds` reads, none where the frames are random."""
+        return picture_files(self.build.images, self.build.settings.frames) if self.build.images else []
 
     def passes(self, dataflow: Dataflow, passes: Sequence[Pass], done: Done) -> tuple[Dataflow, Mapping[str, Any]]:
         """Run `passes`, each checked against onnxruntime; return the result and the elements compared."""
@@ -138,7 +136,7 @@ class _Import(_FinnStep):
 
     @property
     def inputs(self) -> Sequence[Path]:
-        return (self.build.model,)
+        return model_files(self.build.model)
 
     def run(self, folder: Path, done: Done) -> Outcome:
         golden = finn_model.golden(self.build.model)
@@ -237,8 +235,15 @@ class _Fifos(_FinnStep):
     @property
     def settings(self) -> Mapping[str, Any]:
         chosen = self.build.settings
-        facts = {"part": self.build.board.part, "clock_mhz": chosen.clock_mhz, "fps": chosen.fps}
-        return {**facts, **self.frames_settings()}
+        part = self.build.board.part
+        return {"part": part, "clock_mhz": chosen.clock_mhz, "fps": chosen.fps, "frames": chosen.frames}
+
+    @property
+    def inputs(self) -> Sequence[Path]:
+        return self.pictures()
+
+    def tools(self) -> Mapping[str, str]:
+        return {**super().tools(), **versions("verilator")}
 
     def run(self, folder: Path, done: Done) -> Outcome:
         dataflow = self.opened(folder, done, "specialize")
@@ -301,10 +306,14 @@ class _Rtlsim(_FinnStep):
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        return {"stalls": self.build.settings.stalls, **self.frames_settings()}
+        return {"stalls": self.build.settings.stalls, "frames": self.build.settings.frames}
+
+    @property
+    def inputs(self) -> Sequence[Path]:
+        return self.pictures()
 
     def tools(self) -> Mapping[str, str]:
-        return {**super().tools(), "verilator": version("verilator")}
+        return {**super().tools(), **versions("verilator")}
 
     def run(self, folder: Path, done: Done) -> Outcome:
         path = done["generate"] / NETWORK

@@ -1,4 +1,4 @@
-"""Vivado and Vitis HLS: where they are, their version, and the environment that FINN's Tcl scripts expect."""
+"""The tools of a build: versions of packages, Vivado and Vitis HLS, and the environment of FINN's Tcl scripts."""
 
 from __future__ import annotations
 
@@ -7,14 +7,24 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 OLDEST = (2022, 2)
 LAST_WITH_VITIS_HLS = (2024, 2)
 """Later ones have `vitis-run --mode hls` instead of `vitis_hls`."""
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Return the versions of Python packages, of those that are here."""
+    found = {}
+    for package in packages:
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
 
 
 @dataclass(frozen=True)

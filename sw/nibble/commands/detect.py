@@ -24,7 +24,10 @@ def register(app: typer.Typer) -> None:
 
 def detect(
     model: Annotated[
-        Path, typer.Argument(metavar="MODEL", help="ONNX model that nibble imported or quantized, or a .dpu program.")
+        Path,
+        typer.Argument(
+            metavar="MODEL", help="ONNX model, DPU program (.dpu) or, with --engine rtlsim, FINN network (.finn)."
+        ),
     ],
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Pictures.")],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder for the results.")],

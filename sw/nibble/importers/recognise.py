@@ -76,7 +76,8 @@ def family(groups: Groups, tail: set[str], where: Path, options: Options) -> str
         if "Mul" in tail or "Pow" in tail:
             return "yolov5"
     found = ", ".join(f"{'+'.join(str(h.channels) for h in group)} channels at {group[0].stride}" for group in groups)
-    raise InputError(where, f"heads of {found} and no known decoder after them", "--decoder and, perhaps, --heads")
+    expected = "`nibble import onnx` with --decoder and, perhaps, --heads"
+    raise InputError(where, f"heads of {found} and no known decoder after them", expected)
 
 
 def boxes_first(groups: Groups, where: Path, ordered: bool) -> Groups:
