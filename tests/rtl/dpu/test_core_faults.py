@@ -137,6 +137,25 @@ def test_fault_among_instructions_in_flight(engine: str, memory: MemoryModel) ->
         assert result.instructions <= position
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_several_faults_at_once(seed: int) -> None:
+    """One of them is told, buses that fail among them, and nothing hangs; the next program is right."""
+    random = np.random.default_rng(seed)
+    ddr = MemoryModel(latency=int(random.integers(1, 90)), stall=0.2, jitter=20, seed=seed)
+    rtl = core(TINY, dataclasses.replace(ddr, error_burst=int(random.integers(1, 40))))
+    choices = [(i, error) for engine in GOOD_OF for i, error in of_engine(engine)]
+    for _ in range(6):
+        faults = [choices[n] for n in random.integers(0, len(choices), 3)]
+        good = [GOOD_OF[engine][n] for engine in random.choice(list(GOOD_OF), 8) for n in random.integers(0, 4, 1)]
+        program = good + [i for i, _ in faults]
+        random.shuffle(program)  # type: ignore[arg-type]
+        result = rtl.run(short(*program), 0)
+        assert result.error in {"axi", *(error for _, error in faults)}
+        assert result.error_address % 32 == 0
+        assert result.error_address <= 32 * len(program)
+    check_good(rtl)
+
+
 def test_good_program_after_errors() -> None:
     check_good(shared())
 
