@@ -152,20 +152,30 @@ def _table_load(context: Context, op: ConvOp | PoolOp | BinaryOp) -> list[Load]:
 def _parts(
     context: Context, buffer: Buffer, window: Window, most_planes: int, operands: int, most_pixels: int
 ) -> Iterator[tuple[Tile, Planes]]:
-    """Split the output into tiles and groups of planes, contents at most half a memory: rows first, then planes."""
+    """Split the output into tiles and groups of planes: rows first, then planes.
+
+    Contents take a quarter of a memory, or half where that is too little: so work begins early and goes on.
+    """
     dpu, lanes = context.dpu, context.lanes
-    for rows, cols in _sizes(buffer, whole_rows=operands > 1):
-        tile = Tile(0, 0, rows, cols)
+
+    def planes_of(tile: Tile, share: int) -> int:
         inputs = patch(tile, window).pixels * operands * lanes
-        count = min(dpu.feature_bytes // 2 // inputs, dpu.output_bytes // 2 // (tile.pixels * buffer.pixel_bytes))
-        if count and tile.pixels <= most_pixels:
-            break
-    else:
+        results = tile.pixels * buffer.pixel_bytes
+        return min(dpu.feature_bytes // share // inputs, dpu.output_bytes // share // results, most_planes)
+
+    sizes = [Tile(0, 0, *size) for size in _sizes(buffer, whole_rows=operands > 1)]
+    fitting = (
+        (tile, count)
+        for share in (4, 2)
+        for tile in sizes
+        if tile.pixels <= most_pixels and (count := planes_of(tile, share))
+    )
+    tile, count = next(fitting, (None, 0))
+    if tile is None:
         raise ValueError(f"no tile of {buffer.name} ({buffer.rows} x {buffer.cols}) fits the memories of {dpu.name}")
-    count = min(count, most_planes)
-    for tile in tiles(buffer.rows, buffer.cols, rows, cols):
+    for each in tiles(buffer.rows, buffer.cols, tile.rows, tile.cols):
         for first in range(0, buffer.blocks, count):
-            yield tile, tuple(range(first, min(first + count, buffer.blocks)))
+            yield each, tuple(range(first, min(first + count, buffer.blocks)))
 
 
 def _sizes(buffer: Buffer, whole_rows: bool) -> Iterator[tuple[int, int]]:

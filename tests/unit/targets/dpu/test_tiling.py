@@ -5,12 +5,14 @@ import re
 from dataclasses import replace
 
 import pytest
-from dpu_graphs import sizes
-from dpu_run import BOARD
+from dpu_graphs import chain, sizes
+from dpu_run import BOARD, compiled, instructions
 from hypothesis import given
 from hypothesis import strategies as st
 
 from nibble.config import DpuConfig, load_dpu
+from nibble.graph import ir
+from nibble.targets.dpu import isa
 from nibble.targets.dpu.cost import Machine
 from nibble.targets.dpu.geometry import Patch, Tile, patch, tiles
 from nibble.targets.dpu.ops import Window
@@ -86,3 +88,12 @@ def test_tiles_cover_every_pixel_once(rows: int, cols: int, tile_rows: int, tile
 def test_a_patch_begins_in_the_padding() -> None:
     window = Window(kernel=(3, 5), strides=(2, 1), pads=(1, 2, 0, 0), dilations=(2, 1))
     assert patch(Tile(0, 4, 3, 2), window) == Patch(row=-1, col=2, rows=9, cols=6)
+
+
+def test_pools_begin_early() -> None:
+    """A quarter of the features' memory for each load, where rows are short enough for that."""
+    dpu = load_dpu("z7020")
+    pool = (ir.MaxPool, {"kernel": (2, 2), "strides": (2, 2), "pads": (0, 0, 0, 0)})
+    (run,) = instructions(compiled(chain((1, 16, 128, 64), pool), dpu))
+    loaded = [load.rows * load.cols * dpu.inputs for load in run if isinstance(load, isa.LoadFeatures)]
+    assert dpu.feature_bytes // 8 < max(loaded) <= dpu.feature_bytes // 4
