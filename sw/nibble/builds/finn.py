@@ -37,6 +37,7 @@ from nibble.targets.finn.folding import (
     fastest,
     fold,
     load_folding,
+    reachable,
     save_folding,
     table,
     total,
@@ -190,8 +191,8 @@ class _Fold(_FinnStep):
         title = f"{budget.board} at {budget.clock_mhz:g} MHz"
         write_json(folder / TABLE, {"title": title, "columns": COLUMNS, "rows": table(chosen, found, budget)})
         slowest = max(found, key=lambda item: item.cycles)
-        facts = {"fps": round(budget.fps(slowest.cycles), 1), "slowest": slowest.name, **vars(total(found))}
-        return Outcome(True, {**facts, "most_fps": round(fastest(dataflow, budget)[0], 1), **compared})
+        facts = {"fps": reachable(budget.fps(slowest.cycles)), "slowest": slowest.name, **vars(total(found))}
+        return Outcome(True, {**facts, "most_fps": reachable(fastest(dataflow, budget)[0]), **compared})
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,7 @@ def fold(dataflow: Dataflow, budget: Budget, fps: float) -> Folding:
     best = _fastest(search)
     if best is None:
         raise _too_large(search, budget)
-    most, reason = _rounded(budget.fps(search.cycles(best))), _reason(search, attempt)
+    most, reason = _shown(budget.fps(search.cycles(best))), _reason(search, attempt)
     raise UnsupportedError(budget.board, f"{fps:g} fps at {budget.clock_mhz:g} MHz (at most {most}: {reason})")
 
 
@@ -124,9 +124,13 @@ def _fastest(search: Search) -> Attempt | None:
     return best
 
 
-def _rounded(fps: float) -> str:
-    """Cut, not rounded up: the figure printed can be reached."""
-    return f"{int(fps * 10) / 10:.1f}".removesuffix(".0")
+def reachable(fps: float) -> float:
+    """Return `fps` with one decimal, cut and not rounded up: the figure shown can be reached."""
+    return int(fps * 10) / 10
+
+
+def _shown(fps: float) -> str:
+    return f"{reachable(fps):.1f}".removesuffix(".0")
 
 
 def _reason(search: Search, attempt: Attempt | None) -> str:
@@ -243,7 +247,7 @@ def table(folding: Folding, estimates: Sequence[Estimate], budget: Budget) -> li
     slowest = max(estimates, key=lambda item: item.cycles)
     rows = [_row(item, attributes.get(item.name, {}), item is slowest, budget) for item in estimates]
     used, has = total(estimates), budget.available
-    fps = _rounded(budget.fps(slowest.cycles))
+    fps = _shown(budget.fps(slowest.cycles))
     return [*rows, ["sum", "", "-", "-", str(slowest.cycles), fps, *_shares(used, has)]]
 
 
@@ -251,7 +255,7 @@ def _row(item: Estimate, attributes: Mapping[str, Value], slowest: bool, budget:
     name = f"{item.name} (slowest)" if slowest else item.name
     lanes = [str(attributes.get(key, "-")) for key in ("PE", "SIMD")]
     counts = [str(count) for count in (item.resources.lut, item.resources.bram18, item.resources.dsp)]
-    return [name, item.operator, *lanes, str(item.cycles), _rounded(budget.fps(item.cycles)), *counts]
+    return [name, item.operator, *lanes, str(item.cycles), _shown(budget.fps(item.cycles)), *counts]
 
 
 def _shares(used: Resources, has: Resources) -> list[str]:
