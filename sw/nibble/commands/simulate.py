@@ -51,9 +51,7 @@ def simulate(
 ) -> None:
     """Run a program or a network and compare what it computes with onnxruntime, element by element.
 
-    Examples: nibble simulate yolov4-tiny.dpu --engine cppsim --image dog.jpg
-
-    nibble simulate yolov4-tiny.dpu --engine rtlsim --plot cycles.png --json measured.json
+    Example: nibble simulate yolov4-tiny.dpu --engine rtlsim --image dog.jpg --plot cycles.png
     """
     from nibble.files import check_outputs, write_json
 
