@@ -11,8 +11,6 @@ from qonnx.custom_op.registry import getCustomOp
 
 from nibble import ort
 from nibble.errors import CheckFailedError
-from nibble.graph.ir import Host, IntegerGraph
-from nibble.graph.reference import run_node
 from nibble.targets.finn.dataflow import Dataflow
 from nibble.targets.finn.passes import unspecialized
 from nibble.targets.finn.stream import Array, Stream
@@ -111,12 +109,3 @@ class PassCheck:
         if missing:
             raise CheckFailedError(f"after pass {name}: output {missing[0]} could not be compared")
         self.results.append((name, found))
-
-
-def host_inputs(graph: IntegerGraph, feeds: Mapping[str, Array]) -> dict[str, Array]:
-    """Return all tensors that the host computes before the accelerator starts, graph inputs included."""
-    values: dict[str, Array] = dict(feeds)
-    for node in graph.nodes:
-        if isinstance(node, Host) and all(name in values for name in node.inputs):
-            values.update(zip(node.outputs, run_node(graph, node, [values[n] for n in node.inputs]), strict=True))
-    return values

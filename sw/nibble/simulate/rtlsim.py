@@ -93,13 +93,15 @@ def _streams(ports: Sequence[Port]) -> tuple[verilator.Stream, ...]:
 
 
 def _write(rtl: Rtl) -> Path:
-    """Write the design to a folder of the cache that is named by its contents; memory files by absolute names."""
+    """Write the design to a folder of the cache that is named by its contents; memory files by absolute names.
+
+    Raises InputError when the cache cannot be written.
+    """
     digest = hashlib.sha256()
     for name, text in rtl.files.items():
         digest.update(f"{name}\0{text}\0".encode())
     folder = cache_folder() / f"finn-{digest.hexdigest()[:24]}"
     if not (folder / "complete").is_file():
-        folder.mkdir(parents=True, exist_ok=True)
         for name, text in rtl.files.items():
             write_bytes(folder / name, text.replace('"./', f'"{folder}/').encode())
         write_bytes(folder / "complete", b"")

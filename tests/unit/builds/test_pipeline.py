@@ -195,6 +195,13 @@ def test_folders_that_no_build_wrote_are_left_alone(steps: list[Copy], out: Path
     assert str(caught.value) == expected
 
 
+def test_a_folder_that_cannot_be_locked(steps: list[Copy], out: Path) -> None:
+    (out / ".lock").mkdir(parents=True)
+    with pytest.raises(InputError) as caught:
+        list(run_steps(steps, out))
+    assert str(caught.value) == f"{out}: found Is a directory, expected a folder to write to"
+
+
 def test_two_builds_into_one_folder_keep_out_of_each_other_s_way(steps: list[Copy], out: Path) -> None:
     first = run_steps(steps, out)
     assert next(first).name == "a"
