@@ -212,6 +212,14 @@ def _until(steps: Sequence[Step], until: str | None) -> Sequence[Step]:
     return steps[: names.index(until) + 1]
 
 
+def check_outside(output: Path, steps: Sequence[Step], folder: Path) -> None:
+    """Raise InputError when `output` lies in the folder of a step, where only the step writes."""
+    for number, step in enumerate(steps):
+        made = folder / _folder_name(number, step)
+        if output.resolve().is_relative_to(made.resolve()):
+            raise InputError(output, f"a file in {made}", "one outside of what a step makes")
+
+
 def _folder_name(number: int, step: Step) -> str:
     return f"{number + 1:02d}-{step.name}"
 

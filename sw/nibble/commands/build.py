@@ -36,7 +36,7 @@ def build(
     Example: nibble build build_configs/builds/lpyolo-4w4a-pynq-z2.yaml
     """
     from nibble.builds.manifest import TABLE
-    from nibble.builds.pipeline import StoppedError, run_steps
+    from nibble.builds.pipeline import StoppedError, check_outside, run_steps
     from nibble.builds.recipe import load_build
     from nibble.files import check_outputs, write_json
     from nibble.targets.finn.library import check_installed
@@ -47,7 +47,10 @@ def build(
     check_installed()
     from nibble.builds.finn import finn_steps
 
-    results = list(run_steps(finn_steps(chosen), folder, until=until, force=force, working=_working))
+    steps = finn_steps(chosen)
+    if json_file:
+        check_outside(json_file, steps, folder)
+    results = list(run_steps(steps, folder, until=until, force=force, working=_working))
     print_table(str(folder), ("step", "", "seconds", "bit-exact", ""), map(_row, results))
     for artifact in results[-1].artifacts:
         if Path(artifact.path).name == TABLE:

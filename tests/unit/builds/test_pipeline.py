@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nibble.builds.manifest import load_manifest
-from nibble.builds.pipeline import Done, Outcome, Result, StoppedError, run_steps
+from nibble.builds.pipeline import Done, Outcome, Result, StoppedError, check_outside, run_steps
 from nibble.errors import CheckFailedError, InputError, NibbleError
 
 
@@ -193,6 +193,14 @@ def test_folders_that_no_build_wrote_are_left_alone(steps: list[Copy], out: Path
         list(run_steps(steps, out, force=True))
     expected = f"{out}/02-b: found a folder that no build wrote, expected another output folder"
     assert str(caught.value) == expected
+
+
+def test_an_output_among_what_a_step_makes(steps: list[Copy], out: Path) -> None:
+    check_outside(out / "summary.json", steps, out)
+    target = out / "02-b" / "deep" / "summary.json"
+    with pytest.raises(InputError) as caught:
+        check_outside(target, steps, out)
+    assert str(caught.value) == f"{target}: found a file in {out}/02-b, expected one outside of what a step makes"
 
 
 def test_a_folder_that_cannot_be_locked(steps: list[Copy], out: Path) -> None:
