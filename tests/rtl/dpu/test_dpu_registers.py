@@ -215,16 +215,16 @@ def test_interrupt_of_the_cycle_in_which_it_is_cleared_stays(pins: Pins) -> None
 def test_counters_saturate() -> None:
     """Registers that were never reset hold noise: among many seeds, one comes near the end."""
     names = [Register[name.upper()] for name in COUNTERS]
-    for seed in range(1, 5000):
+    for seed in range(1, 3000):
         pins = Pins("dpu_registers", {"ParameterHash": HASH}, seed=seed)
         held = _counters(pins)
-        near = next((n for n, value in enumerate(held) if value > (1 << 32) - 1_500_000), None)
+        near = next((n for n, value in enumerate(held) if value > (1 << 32) - 4_000_000), None)
         if near is not None:
             break
     else:
         pytest.fail(f"no counter is near its end, the last ones hold {held}")
     active = {"busy_i": 1, "mac_active_i": 1, "stall_i": 7, "completed_i": 3}
-    pins.run(active, [], 1_600_000)
+    pins.run(active, [], 4_100_000)
     assert _counters(pins)[near] == 0xFFFFFFFF, names[near]
 
 
