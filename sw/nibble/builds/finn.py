@@ -190,8 +190,9 @@ class _Fold(_FinnStep):
         save_dataflow(folded, folder)
         title = f"{budget.board} at {budget.clock_mhz:g} MHz"
         write_json(folder / TABLE, {"title": title, "columns": COLUMNS, "rows": table(chosen, found, budget)})
-        slowest = max(found, key=lambda item: item.cycles)
-        facts = {"fps": reachable(budget.fps(slowest.cycles)), "slowest": slowest.name, **vars(total(found))}
+        slowest, used = max(found, key=lambda item: item.cycles), total(found)
+        facts = {"fps": reachable(budget.fps(slowest.cycles)), "slowest": slowest.name, **vars(used)}
+        facts["fits"] = used.fits(budget.available)
         return Outcome(True, {**facts, "most_fps": reachable(fastest(dataflow, budget)[0]), **compared})
 
 
