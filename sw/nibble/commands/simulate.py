@@ -38,7 +38,7 @@ def simulate(
     image: Annotated[
         list[Path] | None, typer.Option("--image", metavar="I", help="Picture; repeatable. Random input without.")
     ] = None,
-    frames: Annotated[int, typer.Option(min=1, help="Random frames, when there is no picture.")] = 1,
+    frames: Annotated[int, typer.Option(min=1, max=100, help="Random frames, when there is no picture.")] = 1,
     board: Annotated[str | None, typer.Option(metavar="B", help="Refuse a program for another board.")] = None,
     kernel: Annotated[str, typer.Option(help="cppsim: fast, or reference: the loops that define CONV.")] = "fast",
     stall: Annotated[
