@@ -53,6 +53,7 @@ class Tokens {
 
 // Reads and decodes the instruction at an address.
 Error fetch(const Machine& m, uint64_t address, Fetched& fetched) {
+  if (address % instruction_bytes) return Error::illegal_instruction;
   if (address > m.ddr.size || m.ddr.size - address < instruction_bytes) return Error::ddr_range;
   Words words;
   std::memcpy(words.data(), m.ddr.data + address, sizeof words);

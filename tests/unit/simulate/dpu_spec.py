@@ -83,6 +83,7 @@ class Spec:
             address += isa.INSTRUCTION_BYTES
 
     def step(self, address: int, tokens: list[int]) -> bool:
+        refuse(address % 32, "illegal_instruction")
         refuse(address + 32 > len(self.ddr), "ddr_range")
         try:
             i = isa.decode(self.ddr[address : address + 32].tobytes())

@@ -173,14 +173,19 @@ def test_accesses_that_just_fit(tiny: Cppsim, instruction: isa.Instruction) -> N
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
-@pytest.mark.parametrize(
-    ("program", "size", "address"), [(0, 0, 0), (0, 31, 0), (33, 64, 33), (1 << 40, 64, 1 << 40), (0, 32, 32)]
-)
+@pytest.mark.parametrize(("program", "size", "address"), [(0, 0, 0), (0, 31, 0), (1 << 40, 64, 1 << 40), (0, 32, 32)])
 def test_fetch_beyond_ddr(tiny: Cppsim, schedule: Schedule, program: int, size: int, address: int) -> None:
     memory = np.zeros(size, np.uint8)
     memory[:32] = image(POOL)[:size]
     result = tiny.run(memory, program, schedule)
     assert (result.error, result.error_address) == ("ddr_range", address)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("program", [1, 16, 33, 1 << 40 | 8])
+def test_program_that_is_not_aligned(tiny: Cppsim, schedule: Schedule, program: int) -> None:
+    result = tiny.run(image(POOL, POOL, isa.End()), program, schedule)
+    assert (result.error, result.error_address) == ("illegal_instruction", program)
 
 
 def test_wrong_hardware(tiny: Cppsim) -> None:

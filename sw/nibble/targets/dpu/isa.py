@@ -120,7 +120,7 @@ class Register(IntEnum):
     SIZE = 0x2C
     """rw: bytes of DDR the program may touch."""
     PROGRAM = 0x30
-    """rw: byte offset of the first instruction."""
+    """rw: byte offset of the first instruction, a multiple of 32; of another the first instruction is illegal."""
     CYCLES = 0x40
     """ro: cycles from start to done (counters saturate)."""
     CYCLES_MAC = 0x44

@@ -30,12 +30,13 @@ def loaded_pixels(emitted: list[isa.Instruction], ddr: npt.NDArray[np.int8], pix
     copy = isa.Pool(in_cols=pixels, blocks=1, out_rows=1, out_cols=pixels, **window)
     store = isa.Store(target=ddr.size, blocks=1, rows=1, width=pixels * LANES)
     program = b"".join(instruction.encode() for instruction in (*ready, copy, store, isa.End()))
-    start = ddr.size + pixels * LANES
+    stored = ddr.size + pixels * LANES
+    start = -(-stored // isa.INSTRUCTION_BYTES) * isa.INSTRUCTION_BYTES
     memory = np.zeros(start + len(program), np.uint8)
     memory[: ddr.size] = ddr.view(np.uint8).reshape(-1)
     memory[start:] = np.frombuffer(program, np.uint8)
     assert Cppsim(TINY).run(memory, start).error == "none"
-    return memory[ddr.size : start].view(np.int8).reshape(pixels, LANES)
+    return memory[ddr.size : stored].view(np.int8).reshape(pixels, LANES)
 
 
 def padded(map_: npt.NDArray[Any], patch: Patch) -> npt.NDArray[Any]:
