@@ -96,6 +96,8 @@ def fold(dataflow: Dataflow, budget: Budget, fps: float) -> Folding:
     best = _fastest(search)
     if best is None:
         raise _too_large(search, budget)
+    if search.cycles(best) <= budget.cycles(fps):  # prices may miss what fits, and what is faster will do
+        return Folding(tuple(search.layers(best)))
     most, reason = _shown(budget.fps(search.cycles(best))), _reason(search, attempt)
     raise UnsupportedError(budget.board, f"{fps:g} fps at {budget.clock_mhz:g} MHz (at most {most}: {reason})")
 
