@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 
@@ -15,7 +17,11 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "targets" / "finn"))
 from finn_nets import WHERE, Net, goldens, lowered
 
 from nibble.config import load_board
+from nibble.demo import portrait
+from nibble.engines import open_engine
 from nibble.errors import CheckFailedError
+from nibble.evaluate.detector import detect
+from nibble.onnx_io import read_decoder, write_decoder
 from nibble.paths import EMBEDDED_MODELS
 from nibble.simulate.dataflow import PassCheck, compare
 from nibble.simulate.rtlsim import Simulator
@@ -23,8 +29,12 @@ from nibble.targets.finn.budget import Budget
 from nibble.targets.finn.dataflow import Dataflow
 from nibble.targets.finn.folding import apply_folding, fold
 from nibble.targets.finn.library import open_finn
+from nibble.targets.finn.network import save_network
+from nibble.targets.finn.pack import pack_network
 from nibble.targets.finn.passes import DuplicateForks, Fifos, Generate, Specialize, WidthConverters, run_passes
 from nibble.targets.finn.stitch import stitch
+from nibble.yolo.letterbox import read_picture
+from nibble.yolo.postprocess import Thresholds
 
 PYNQ = Budget.of(load_board("pynq-z2"), 100)
 FRAMES = 2
@@ -67,6 +77,29 @@ def resized(name: str, side: int) -> onnx.ModelProto:
             dim.dim_value = size
     del model.graph.value_info[:]
     return model
+
+
+def with_decoder_of(model: onnx.ModelProto, side: int) -> onnx.ModelProto:
+    """The same model whose decoder facts tell of pictures of another size."""
+    decoder = read_decoder(model, Path(WHERE))
+    facts = dataclasses.replace(decoder.preprocess, width=side, height=side)
+    write_decoder(model, dataclasses.replace(decoder, preprocess=facts))
+    return model
+
+
+def test_detection_through_the_network_file_finds_the_boxes_of_onnxruntime(tmp_path: Path) -> None:
+    model = with_decoder_of(resized("lpyolo-faces-4w4a.onnx", 64), 64)
+    dataflow, _ = simulator(model, 2000, tmp_path)
+    save_network(pack_network(dataflow, PYNQ, WHERE), tmp_path / "faces.finn")
+    onnx.save(model, tmp_path / "faces.onnx")
+    picture = read_picture(portrait())
+    found, expected = (
+        detect(open_engine(tmp_path / name, engine), picture, Thresholds(0.01, 0.45))[0]
+        for name, engine in (("faces.finn", "rtlsim"), ("faces.onnx", "onnxruntime"))
+    )
+    assert len(expected.scores) > 0
+    for field in ("boxes", "scores", "labels"):
+        np.testing.assert_array_equal(getattr(found, field), getattr(expected, field))
 
 
 @pytest.mark.parametrize(

@@ -15,12 +15,12 @@ import pytest
 
 pytest.importorskip("finn")
 
+from finn_cut import cut
 from finn_nets import PART, WHERE, Net, folded, goldens, lowered
 
 from nibble.errors import CheckFailedError, NibbleError
 from nibble.simulate.dataflow import Golden, PassCheck, compare, execute
 from nibble.simulate.rtlsim import Simulator
-from nibble.targets.finn.cut import cut
 from nibble.targets.finn.dataflow import Dataflow
 from nibble.targets.finn.library import open_finn
 from nibble.targets.finn.passes import DuplicateForks, Fifos, Generate, Specialize, WidthConverters, run_passes
