@@ -91,6 +91,8 @@ struct Conv {
   uint32_t features4;
   uint32_t weights4;
   uint32_t out4;
+  uint32_t pair;  // two output columns a step
+  uint32_t fold;  // log2 of the lane groups whose largest sum is taken
   uint32_t address;  // of the first input plane
   uint32_t in_cols;
   uint32_t plane;  // pixels
@@ -251,6 +253,8 @@ void visit_fields(const Conv& instruction, Visitor&& visit) {
   visit(instruction.features4);
   visit(instruction.weights4);
   visit(instruction.out4);
+  visit(instruction.pair);
+  visit(instruction.fold);
   visit(instruction.address);
   visit(instruction.in_cols);
   visit(instruction.plane);
@@ -417,7 +421,7 @@ inline std::optional<Instruction> decode(const Words& words) {
           .address = unsigned_field(words[3], 0, 20),
       };
     case 4:
-      if (!only({0x3FFFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0x3FFFF, 0xFFFFFF})) return {};
+      if (!only({0x1FFFFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0x3FFFF, 0xFFFFFF})) return {};
       return Conv{
           .wait = unsigned_field(words[0], 4, 7),
           .signal = unsigned_field(words[0], 11, 7),
@@ -429,6 +433,8 @@ inline std::optional<Instruction> decode(const Words& words) {
           .features4 = unsigned_field(words[0], 23, 1),
           .weights4 = unsigned_field(words[0], 24, 1),
           .out4 = unsigned_field(words[0], 25, 1),
+          .pair = unsigned_field(words[0], 26, 1),
+          .fold = unsigned_field(words[0], 27, 2),
           .address = unsigned_field(words[1], 0, 20),
           .in_cols = unsigned_field(words[1], 20, 12),
           .plane = unsigned_field(words[2], 0, 20),

@@ -196,7 +196,9 @@ package isa_pkg;
     logic [19:0] plane;
     logic [11:0] in_cols;
     logic [19:0] address;
-    logic [5:0] reserved26;
+    logic [2:0] reserved29;
+    logic [1:0] fold;
+    logic pair;
     logic out4;
     logic weights4;
     logic features4;
@@ -217,7 +219,7 @@ package isa_pkg;
     32'hFFFFFFFF,
     32'hFFFFFFFF,
     32'hFFFFFFFF,
-    32'h03FFFFFF
+    32'h1FFFFFFF
   };
 
   /// POOL, executed by compute.

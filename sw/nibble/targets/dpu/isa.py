@@ -314,12 +314,19 @@ class Conv(Instruction):
     go to the output memory: planes of out_rows*out_cols pixels, plane o / INPUTS after plane, from out_address on, at 8
     bits, 4 bits (`out4`) or 32 bits (`raw`) an element; the last `spare` planes are left out. bias and scale are at
     parameter entry param_address + o. When not `last`, nothing is written to the output memory. `raw` goes with neither
-    `table` nor `out4`.
+    `table` nor `out4`. With `pair`, columns 2c and 2c + 1 of a row are summed together: entry acc_address +
+    row*ceil(out_cols/2) + c holds both, 16 bits each, sums are modulo 2^16, and a result is made of the 16 bits as a
+    signed number; CONVs that go on with the same entries have equal `pair`, out_rows and out_cols, else sums are
+    unspecified. `pair` needs `features4`, `weights4` and stride_w = 1, and goes with neither `depthwise` nor `raw`.
+    With `fold` = f a result of lane o < OUTPUTS / 2^f is made of the largest of the sums of lanes o + g*OUTPUTS / 2^f,
+    g < 2^f, with the scale of lane o: the lanes then are OUTPUTS / 2^f, and where they are fewer than INPUTS, so is a
+    pixel of the result. `fold` needs `last`, goes with neither `depthwise` nor `raw`, and is at most 2; OUTPUTS / 2^f
+    is at least INPUTS / 2 and REQUANTIZE_LANES; `spare` counts planes that are left then.
     """
 
     OPCODE = 4
     ENGINE = Engine.COMPUTE
-    USED = 0xFFFFFF0003FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF03FFFFFF
+    USED = 0xFFFFFF0003FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF1FFFFFFF
     FIELDS = (
         Field("first", 18, 1),
         Field("last", 19, 1),
@@ -329,6 +336,8 @@ class Conv(Instruction):
         Field("features4", 23, 1),
         Field("weights4", 24, 1),
         Field("out4", 25, 1),
+        Field("pair", 26, 1),
+        Field("fold", 27, 2),
         Field("address", 32, 20),
         Field("in_cols", 52, 12),
         Field("plane", 64, 20),
@@ -360,6 +369,10 @@ class Conv(Instruction):
     features4: int = 0
     weights4: int = 0
     out4: int = 0
+    pair: int = 0
+    """Two output columns a step."""
+    fold: int = 0
+    """Log2 of the lane groups whose largest sum is taken."""
     address: int = 0
     """Of the first input plane."""
     in_cols: int = 0
