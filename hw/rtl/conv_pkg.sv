@@ -35,6 +35,7 @@ package conv_pkg;
     logic              take_bias;  // the instruction's first, which needs biases
     logic              use_bias;
     logic              four;       // 4-bit features
+    logic              pair;       // two columns: the word holds two pixels of 4 bits, the entry two sums of 16
     logic [12:0]       entry;      // of the accumulators
     logic [IdBits-1:0] id;
   } pixel_t;

@@ -105,6 +105,7 @@ module conv_sequencer
           take_bias: step && first_pixel && with_bias,
           use_bias: with_bias,
           four: run_q.conv.features4,
+          pair: run_q.conv.pair,
           entry: entry,
           id: run_q.id
       };

@@ -32,6 +32,8 @@ module conv_weights
     output logic                  load_en_o,
     output logic  [IndexBits-1:0] load_output_o,
     output logic  [ WordBits-1:0] load_weights_o,
+    /// They are for steps of two columns.
+    output logic                  load_pair_o,
     /// An address was outside the memory, and whose it was.
     output logic                  range_o,
     output logic  [   IdBits-1:0] range_id_o
@@ -45,9 +47,10 @@ module conv_weights
     logic                 en;
     logic                 depthwise;
     logic                 four;
+    logic                 columns;  // a pair of them a step
     logic [1:0]           quarter;
     logic [BlockBits-1:0] block;
-    logic [PairBits-1:0]  pair;
+    logic [PairBits-1:0]  pair;  // of outputs
   } read_t;
 
   plan_t job_q;
@@ -127,6 +130,7 @@ module conv_weights
           en: wm_en_o,
           depthwise: job_q.conv.depthwise,
           four: job_q.conv.weights4,
+          columns: job_q.conv.pair,
           quarter: quarter_q,
           block: BlockBits'(job_q.conv.blocks - 1'b1 - block_q),
           pair: pair_q
@@ -170,6 +174,7 @@ module conv_weights
     load_en_o <= got.en && rst_ni;
     load_output_o <= {got.pair, 1'b0};
     load_weights_o <= weights;
+    load_pair_o <= got.columns;
   end
 
 endmodule : conv_weights

@@ -115,7 +115,7 @@ module dpu_conv
 
   // Weights, biases, scales.
   pixel_t pixel;
-  logic full, load_en;
+  logic full, load_en, load_pair;
   logic [$clog2(Outputs)-1:0] load_output;
   logic [2*Inputs*8-1:0] load_weights;
   logic bias_busy, bias_ready, bias_take;
@@ -147,6 +147,7 @@ module dpu_conv
       .load_en_o(load_en),
       .load_output_o(load_output),
       .load_weights_o(load_weights),
+      .load_pair_o(load_pair),
       .range_o(weights_range),
       .range_id_o(weights_id)
   );
