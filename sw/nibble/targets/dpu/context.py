@@ -66,6 +66,10 @@ class Context:
         """Feature and output memory units that hold `count_bytes`."""
         return -(-count_bytes // self.dpu.unit_bytes)
 
+    def pixel_units(self, buffer: Buffer) -> int:
+        """Return the address units of one pixel of `buffer`, `inputs` elements, on chip."""
+        return 1 if buffer.narrow else 2
+
     def accumulators(self, turn: int) -> int:
         """First accumulator of a tile: halves take turns, so that results of one leave while the other accumulates."""
         return turn % 2 * (self.dpu.accumulators // 2)

@@ -13,7 +13,7 @@ from nibble.targets.dpu import isa, tiling, weights
 from nibble.targets.dpu.context import Context
 from nibble.targets.dpu.cost import Machine
 from nibble.targets.dpu.features import Unfold, load_patch
-from nibble.targets.dpu.fields import conv_fields
+from nibble.targets.dpu.fields import conv_fields, width_fields
 from nibble.targets.dpu.geometry import Tile, patch, tiles
 from nibble.targets.dpu.layout import Buffer, Plane, View
 from nibble.targets.dpu.ops import ConvOp, Window
@@ -27,6 +27,7 @@ class _Conv:
 
     context: Context
     op: ConvOp
+    view: View
     buffer: Buffer
     planes: Sequence[Plane]
     packed: npt.NDArray[np.int8]
@@ -91,10 +92,10 @@ def _prepare(context: Context, op: ConvOp, view: View, buffer: Buffer) -> _Conv:
     four_bit = op.weight_bits == 4
     unfold = _unfold(op, view, lanes)
     if unfold is not None:
-        return _Conv(context, op, buffer, view.planes, weights.unfolded(op, lanes, outputs), unfold, four_bit)
+        return _Conv(context, op, view, buffer, view.planes, weights.unfolded(op, lanes, outputs), unfold, four_bit)
     planes, places = weights.distinct_places(view)
     packed = weights.arrange(op, places, len(planes), lanes, outputs)
-    return _Conv(context, op, buffer, planes, packed, None, four_bit)
+    return _Conv(context, op, view, buffer, planes, packed, None, four_bit)
 
 
 def _unfold(op: ConvOp, view: View, lanes: int) -> Unfold | None:
@@ -132,11 +133,12 @@ def _step(conv: _Conv, part: _Part, planes: tuple[int, ...], first: bool, last: 
     def emit(at: Mapping[str, int]) -> isa.Instruction:
         return isa.Conv(
             **conv_fields(op, window, loaded, tile),
+            **width_fields(conv.view, conv.buffer),
             first=int(first),
             last=int(last),
             table=int(table),
             weights4=int(conv.four_bit),
-            address=at[FEATURES] + context.units(loaded.lead * context.lanes),
+            address=at[FEATURES] + loaded.lead_units,
             blocks=len(planes),
             w_address=at[WEIGHTS],
             out_address=at.get("result", 0),

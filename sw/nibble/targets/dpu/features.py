@@ -22,33 +22,38 @@ class Unfold:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A feature content: `cols` pixels a row, `plane` pixels a plane; the patch starts `lead` pixels into each row."""
+    """A feature content: `cols` pixels a row, `plane` pixels a plane.
+
+    The patch starts `lead` pixels into each row, `lead_units` address units.
+    """
 
     load: Load
     cols: int
     plane: int
     lead: int
+    lead_units: int
 
 
 def load_patch(
     context: Context, planes: Sequence[Plane], patch: Patch, pad: int, key: Hashable, unfold: Unfold | None = None
 ) -> Loaded:
-    """Bring `patch` of `planes` on chip, plane after plane, padding filled with the signed code `pad`."""
+    """Bring `patch` of `planes` on chip, plane after plane, padding filled with the stored code `pad`."""
     patch, lead = _even_start(planes, patch)
     cols = patch.cols if unfold is None else (patch.cols - unfold.taps) // unfold.stride + 1
-    plane_units = context.units(patch.rows * cols * context.lanes)
+    pixels = patch.rows * cols
     runs = list(_runs(planes))
 
     def emit(address: int) -> list[isa.Instruction]:
         instructions: list[isa.Instruction] = []
         for run in runs:
             instructions.append(_instruction(context, run, patch, pad, address, unfold))
-            address += len(run) * plane_units
+            address += len(run) * pixels * context.pixel_units(run[0].buffer)
         return instructions
 
     reads = tuple(_region(run, patch) for run in runs)
-    load = Load(FEATURES, key, len(planes) * plane_units, emit, reads)
-    return Loaded(load, cols, patch.rows * cols, lead)
+    size = pixels * sum(context.pixel_units(plane.buffer) for plane in planes)
+    lead_units = lead * context.pixel_units(planes[0].buffer)
+    return Loaded(Load(FEATURES, key, size, emit, reads), cols, pixels, lead, lead_units)
 
 
 def _even_start(planes: Sequence[Plane], patch: Patch) -> tuple[Patch, int]:
@@ -99,6 +104,7 @@ def _instruction(
         upsample=int(first.upsample),
         phase=top % scale,
         flip=int(buffer.flip),
+        half=int(buffer.narrow),
         source=source,
         block_stride=(run[1].block - first.block) * buffer.plane_bytes if len(run) > 1 else 0,
         row_stride=row_stride,
@@ -112,5 +118,5 @@ def _instruction(
         lanes=taps * buffer.pixel_bytes,
         pad_top=min(max(-patch.row, 0), patch.rows),
         pad_bottom=min(max(patch.row + patch.rows - buffer.rows * scale, 0), patch.rows),
-        pad=pad & 0xFF,
+        pad=(pad & 0xF) * 0x11 if buffer.narrow else pad & 0xFF,
     )

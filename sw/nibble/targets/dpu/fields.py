@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from nibble.targets.dpu.features import Loaded
 from nibble.targets.dpu.geometry import Tile
+from nibble.targets.dpu.layout import Buffer, View
 from nibble.targets.dpu.ops import ConvOp, Window
+
+
+def width_fields(view: View, buffer: Buffer) -> dict[str, int]:
+    """Return how wide the elements are that an instruction reads and writes."""
+    return {"features4": int(view.narrow), "out4": int(buffer.narrow)}
 
 
 def window_fields(window: Window, loaded: Loaded, tile: Tile) -> dict[str, int]:

@@ -16,7 +16,8 @@ class Buffer:
     """DDR memory of one tensor: `blocks` planes of `rows` x `cols` pixels of `pixel_bytes`, one after the other.
 
     `interleaved` is the network's input as a camera gives it: one plane, all channels of a pixel together, in codes of
-    the graph (`flip` when they are unsigned); elsewhere bytes are signed.
+    the graph (`flip` when they are unsigned); elsewhere bytes are signed. With `shift` an element is 4 bits, even
+    channel in the low ones, and holds the signed code - shift.
     """
 
     name: str
@@ -26,6 +27,12 @@ class Buffer:
     pixel_bytes: int
     interleaved: bool = False
     flip: bool = False
+    shift: int | None = None
+
+    @property
+    def narrow(self) -> bool:
+        """Whether an element is 4 bits."""
+        return self.shift is not None
 
     @property
     def plane_bytes(self) -> int:
@@ -64,6 +71,16 @@ class View:
     def channels(self) -> int:
         """Number of channels of the tensor."""
         return len(self.places)
+
+    @property
+    def shift(self) -> int | None:
+        """Shift of the buffers, which all have the same."""
+        return self.planes[0].buffer.shift
+
+    @property
+    def narrow(self) -> bool:
+        """Whether an element is 4 bits."""
+        return self.planes[0].buffer.narrow
 
     def buffers(self) -> list[Buffer]:
         """Return the buffers read, each once."""

@@ -6,6 +6,7 @@ move with them, so every value below is in signed codes.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,12 +24,16 @@ def offset(dtype: str) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Op:
-    """`inputs` and `output` are tensor names; `sources` the ONNX nodes it stands for."""
+    """`inputs` and `output` are tensor names; `sources` the ONNX nodes it stands for.
+
+    With `shift` the output is stored in 4 bits, as signed code - shift (nibble.targets.dpu.narrow).
+    """
 
     name: str
     inputs: tuple[str, ...]
     output: str
     sources: tuple[str, ...] = ()
+    shift: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +48,12 @@ class Window:
 
 @dataclass(frozen=True, kw_only=True)
 class ConvOp(Op):
-    """weights (O, I / groups, kh, kw); bias with the zero point of x folded in; without scale, int32 accumulators."""
+    """weights (O, I / groups, kh, kw); bias with the zero point of x folded in; without scale, int32 accumulators.
+
+    `sums16`: whatever the input, every sum fits 16 bits. With `block` (rows, columns) an output pixel is the largest of
+    a block of sums (nibble.targets.dpu.block): weights, bias and scale have rows for each position of the block, one
+    position after the other.
+    """
 
     window: Window
     weights: Int8Array
@@ -55,7 +65,9 @@ class ConvOp(Op):
     pad: int = 0
     groups: int = 1
     weight_bits: int = 8
+    sums16: bool = False
     table: Int8Array | None = None
+    block: tuple[int, int] = (1, 1)
 
     @property
     def depthwise(self) -> bool:
@@ -65,7 +77,12 @@ class ConvOp(Op):
     @property
     def channels(self) -> int:
         """Output channels."""
-        return int(self.weights.shape[0])
+        return len(self.weights) >> self.fold
+
+    @property
+    def fold(self) -> int:
+        """Base 2 logarithm of the sums that an output is made of."""
+        return math.prod(self.block).bit_length() - 1
 
 
 @dataclass(frozen=True, kw_only=True)

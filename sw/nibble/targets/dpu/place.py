@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -105,12 +106,12 @@ class _Placer:
             op = self._align(op)
         reads = tuple(self._plain(name, op) for name in op.inputs)
         rows, cols = _output_size(op, reads[0])
-        pixel_bytes = self.lanes * (4 if isinstance(op, ConvOp) and op.scale is None else 1)
+        pixel_bytes = self.lanes * _element_bits(op) // 8
         if isinstance(op, ConvOp) and not op.depthwise:
-            buffer = Buffer(op.output, -(-op.channels // self.lanes), rows, cols, pixel_bytes)
+            buffer = Buffer(op.output, -(-op.channels // self.lanes), rows, cols, pixel_bytes, shift=op.shift)
             view = layout.whole(buffer, op.channels, self.lanes)
         else:
-            buffer = Buffer(op.output, len(reads[0].planes), rows, cols, pixel_bytes)
+            buffer = Buffer(op.output, len(reads[0].planes), rows, cols, pixel_bytes, shift=op.shift)
             view = layout.lanewise(buffer, reads[0])
         self.placement.ops.append(Placed(op, reads, (buffer,)))
         self.placement.views[op.output] = view
@@ -136,15 +137,19 @@ class _Placer:
         zeros, ones = np.zeros(view.channels, np.int32), np.ones(view.channels, np.float32)
         fresh = _repacked(name)
         if fresh not in self.placement.views:
-            op = ConvOp(
-                name=fresh, inputs=(name,), output=fresh, window=Window(), weights=identity, bias=zeros, scale=ones
-            )
-            self._compute(op)
+            fields: dict[str, Any] = {"name": fresh, "inputs": (name,), "output": fresh, "shift": view.shift}
+            self._compute(ConvOp(**fields, window=Window(), weights=identity, bias=zeros, scale=ones))
         return self.placement.views[fresh]
 
     def _copy(self, name: str, fresh: str) -> View:
-        self._compute(PoolOp(name=fresh, inputs=(name,), output=fresh))
+        self._compute(PoolOp(name=fresh, inputs=(name,), output=fresh, shift=self._view(name).shift))
         return self.placement.views[fresh]
+
+
+def _element_bits(op: Op) -> int:
+    if isinstance(op, ConvOp) and op.scale is None:
+        return 32
+    return 8 if op.shift is None else 4
 
 
 def _repacked(name: str) -> str:

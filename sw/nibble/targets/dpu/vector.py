@@ -7,14 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from nibble.targets.dpu import isa, weights
 from nibble.targets.dpu.context import Context
 from nibble.targets.dpu.features import Loaded, load_patch
-from nibble.targets.dpu.fields import conv_fields, window_fields
+from nibble.targets.dpu.fields import conv_fields, width_fields, window_fields
 from nibble.targets.dpu.geometry import Tile, patch, tiles
 from nibble.targets.dpu.layout import Buffer, View
 from nibble.targets.dpu.ops import BinaryOp, ConvOp, PoolOp, Window
 from nibble.targets.dpu.step import FEATURES, PARAMETERS, TABLES, WEIGHTS, Load, Step
 from nibble.targets.dpu.store import store_tile
 
-LOWEST = -128
+LOWEST, LOWEST4 = -128, -8
 """Padding of a max-pool: never wins."""
 
 Planes = tuple[int, ...]
@@ -24,7 +24,7 @@ def depthwise_steps(context: Context, op: ConvOp, view: View, buffer: Buffer) ->
     """Yield the steps of a depthwise convolution; output lanes are the input's. Raises ValueError when no tile fits."""
     packed = weights.arrange_depthwise(op, view, context.lanes)
     most = context.dpu.outputs // context.lanes
-    parts = _parts(context, buffer, op.window, most, 1, context.dpu.accumulators // 2)
+    parts = _parts(context, buffer, op.window, most, [view], context.dpu.accumulators // 2)
     for turn, (tile, planes) in enumerate(parts):
         content = packed[list(planes)].tobytes()
         yield _depthwise_step(context, op, view, buffer, tile, planes, content, context.accumulators(turn))
@@ -41,14 +41,14 @@ def _depthwise_step(
     accumulators: int,
 ) -> Step:
     loaded = _patch(context, op.output, view, planes, tile, op.window, op.pad)
-    fields = conv_fields(op, op.window, loaded, tile)
+    fields = conv_fields(op, op.window, loaded, tile) | width_fields(view, buffer)
     fields |= {"first": 1, "last": 1, "depthwise": 1, "table": int(op.table is not None), "blocks": len(planes)}
     fields["spare"] = context.dpu.outputs // context.lanes - len(planes)
 
     def emit(at: Mapping[str, int]) -> isa.Instruction:
         return isa.Conv(
             **fields,
-            address=at[FEATURES] + _lead(context, loaded),
+            address=at[FEATURES] + loaded.lead_units,
             w_address=at[WEIGHTS],
             acc_address=accumulators,
             out_address=at["result"],
@@ -73,18 +73,19 @@ def _parameters(context: Context, op: ConvOp, view: View, planes: Planes) -> byt
 
 def pool_steps(context: Context, op: PoolOp, view: View, buffer: Buffer) -> Iterator[Step]:
     """Yield the steps of a max-pool or copy. Raises ValueError when no tile fits."""
-    for tile, planes in _parts(context, buffer, op.window, len(view.planes), 1, buffer.rows * buffer.cols):
+    for tile, planes in _parts(context, buffer, op.window, len(view.planes), [view], buffer.rows * buffer.cols):
         yield _pool_step(context, op, view, buffer, tile, planes)
 
 
 def _pool_step(context: Context, op: PoolOp, view: View, buffer: Buffer, tile: Tile, planes: Planes) -> Step:
-    loaded = _patch(context, op.output, view, planes, tile, op.window, LOWEST)
-    fields = window_fields(op.window, loaded, tile) | {"table": int(op.table is not None), "blocks": len(planes)}
+    loaded = _patch(context, op.output, view, planes, tile, op.window, LOWEST4 if view.narrow else LOWEST)
+    fields = window_fields(op.window, loaded, tile) | width_fields(view, buffer)
+    fields |= {"table": int(op.table is not None), "blocks": len(planes)}
 
     def emit(at: Mapping[str, int]) -> isa.Instruction:
         return isa.Pool(
             **fields,
-            address=at[FEATURES] + _lead(context, loaded),
+            address=at[FEATURES] + loaded.lead_units,
             out_address=at["result"],
             table_address=at.get(TABLES, 0),
         )
@@ -95,33 +96,37 @@ def _pool_step(context: Context, op: PoolOp, view: View, buffer: Buffer, tile: T
 
 def binary_steps(context: Context, op: BinaryOp, views: Sequence[View], buffer: Buffer) -> Iterator[Step]:
     """Yield the steps of an addition or multiplication of two views with equal places. Raises ValueError as above."""
+    for tile, planes in _parts(context, buffer, Window(), buffer.blocks, views, buffer.rows * buffer.cols):
+        yield _binary_step(context, op, views, buffer, tile, planes)
+
+
+def _binary_step(
+    context: Context, op: BinaryOp, views: Sequence[View], buffer: Buffer, tile: Tile, planes: Planes
+) -> Step:
+    """Tiles span whole rows (see _sizes), so doubled maps start at column 0 and both operands have no lead."""
     a, b = views
     both = View((*a.planes, *b.planes), a.places, a.rows, a.cols)
-    for tile, planes in _parts(context, buffer, Window(), len(a.planes), 2, buffer.rows * buffer.cols):
-        yield _binary_step(context, op, both, buffer, tile, planes)
-
-
-def _binary_step(context: Context, op: BinaryOp, both: View, buffer: Buffer, tile: Tile, planes: Planes) -> Step:
-    """Tiles span whole rows (see _sizes), so doubled maps start at column 0 and both operands have no lead."""
     pair = (*planes, *(plane + buffer.blocks for plane in planes))
     loaded = _patch(context, op.output, both, pair, tile, Window(), 0)
+    pixels = len(planes) * tile.pixels
+    fields = width_fields(a, buffer) | {"b_features4": int(b.narrow), "pixels": pixels}
 
     def emit(at: Mapping[str, int]) -> isa.Instruction:
-        return _binary(context, op, at, len(planes) * tile.pixels)
+        b_address = at[FEATURES] + pixels * context.pixel_units(a.planes[0].buffer)
+        return _binary(op, at, {**fields, "b_address": b_address})
 
     result = store_tile(context, buffer, planes[0], len(planes), tile)
     return Step(emit, (loaded.load, *_table_load(context, op)), result)
 
 
-def _binary(context: Context, op: BinaryOp, at: Mapping[str, int], pixels: int) -> isa.Instruction:
+def _binary(op: BinaryOp, at: Mapping[str, int], fields: Mapping[str, int]) -> isa.Instruction:
     inner_tables = 0 if op.inner is None else op.inner.nbytes // 256
     fields = {
+        **fields,
         "table": int(op.table is not None),
         "address": at[FEATURES],
-        "b_address": at[FEATURES] + context.units(pixels * context.lanes),
         "table_address": at[TABLES] if inner_tables else 0,
         "map_address": at[TABLES] + inner_tables if op.table is not None else 0,
-        "pixels": pixels,
         "out_address": at["result"],
         "a_zero": op.a_zero,
         "zero": op.zero,
@@ -138,10 +143,6 @@ def _patch(context: Context, name: str, view: View, planes: Planes, tile: Tile, 
     return load_patch(context, chosen, patch(tile, window), pad, (name, "features", tile, planes))
 
 
-def _lead(context: Context, loaded: Loaded) -> int:
-    return context.units(loaded.lead * context.lanes)
-
-
 def _table_load(context: Context, op: ConvOp | PoolOp | BinaryOp) -> list[Load]:
     content = b"" if op.table is None else op.table.tobytes()
     if isinstance(op, BinaryOp) and op.inner is not None:
@@ -150,20 +151,21 @@ def _table_load(context: Context, op: ConvOp | PoolOp | BinaryOp) -> list[Load]:
 
 
 def _parts(
-    context: Context, buffer: Buffer, window: Window, most_planes: int, operands: int, most_pixels: int
+    context: Context, buffer: Buffer, window: Window, most_planes: int, views: Sequence[View], most_pixels: int
 ) -> Iterator[tuple[Tile, Planes]]:
     """Split the output into tiles and groups of planes: rows first, then planes.
 
     Contents take a quarter of a memory, or half where that is too little: so work begins early and goes on.
     """
-    dpu, lanes = context.dpu, context.lanes
+    dpu = context.dpu
+    pixel_bytes = dpu.unit_bytes * sum(context.pixel_units(view.planes[0].buffer) for view in views)
 
     def planes_of(tile: Tile, share: int) -> int:
-        inputs = patch(tile, window).pixels * operands * lanes
+        inputs = patch(tile, window).pixels * pixel_bytes
         results = tile.pixels * buffer.pixel_bytes
         return min(dpu.feature_bytes // share // inputs, dpu.output_bytes // share // results, most_planes)
 
-    sizes = [Tile(0, 0, *size) for size in _sizes(buffer, whole_rows=operands > 1)]
+    sizes = [Tile(0, 0, *size) for size in _sizes(buffer, whole_rows=len(views) > 1)]
     fitting = (
         (tile, count)
         for share in (4, 2)
