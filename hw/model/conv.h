@@ -7,6 +7,11 @@ namespace nibble {
 
 inline uint32_t tile_pixels(const Conv& i) { return i.out_rows * i.out_cols; }
 
+// Accumulator entries of the tile.
+inline uint32_t tile_entries(const Conv& i) {
+  return i.pair ? i.out_rows * ((i.out_cols + 1) / 2) : tile_pixels(i);
+}
+
 // First pixel of the window of output pixel p, from the first input plane's first pixel.
 inline uint64_t window_start(const Conv& i, uint32_t p) {
   const uint64_t row = p / i.out_cols, col = p % i.out_cols;
@@ -34,7 +39,8 @@ inline const uint8_t* input_of(const Machine& m, const Conv& i) {
 
 inline const uint8_t* weights_of(const Machine& m, const Conv& i) { return m.weights.data() + i.w_address * 16; }
 
-void accumulate_reference(Machine&, const Conv&);
-void accumulate_fast(Machine&, const Conv&);
+// sums[p * OUTPUTS + o] += what the instruction adds to output lane o of tile pixel p.
+void accumulate_reference(Machine&, const Conv&, int32_t* sums);
+void accumulate_fast(Machine&, const Conv&, int32_t* sums);
 
 }  // namespace nibble

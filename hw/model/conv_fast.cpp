@@ -10,11 +10,14 @@
 namespace nibble {
 namespace {
 
-// `count` signed bytes, from 8 or 4 bits an element.
+// `count` signed bytes, an even number, from 8 or 4 bits an element.
 const int8_t* as_bytes(const uint8_t* from, uint64_t count, bool four_bits, std::vector<int8_t>& buffer) {
   if (!four_bits) return reinterpret_cast<const int8_t*>(from);
   buffer.resize(count);
-  for (uint64_t n = 0; n < count; ++n) buffer[n] = nibble_at(from, n);
+  for (uint64_t n = 0; n < count; n += 2) {
+    buffer[n] = static_cast<int8_t>(static_cast<uint8_t>(from[n / 2] << 4)) >> 4;
+    buffer[n + 1] = static_cast<int8_t>(from[n / 2]) >> 4;
+  }
   return buffer.data();
 }
 
@@ -125,7 +128,7 @@ void find_correction(const typename Dot::Weight* w, uint64_t steps, int32_t* cor
 }
 
 template <class Dot, int Vectors, int Pixels>
-void accumulate(Machine& m, const Conv& i) {
+void accumulate(Machine& m, const Conv& i, int32_t* sums) {
   constexpr uint32_t chunk = Vectors * Dot::outputs;
   const uint32_t inputs = m.size.inputs, outputs = m.size.outputs;
   Scratch& s = m.scratch;
@@ -146,13 +149,13 @@ void accumulate(Machine& m, const Conv& i) {
     find_correction<Dot, Vectors>(packed, windows * (inputs / Dot::step), correction);
     const Tile<Dot> tile{operands, packed, s.offsets, inputs, correction};
     for (uint32_t p = 0; p < tile_pixels(i); p += Pixels) {
-      int32_t* acc = &m.accumulators[(i.acc_address + p) * uint64_t{outputs} + first];
+      int32_t* acc = sums + uint64_t{p} * outputs + first;
       accumulate_pixels<Dot, Vectors, Pixels>(tile, &s.starts[p], acc, outputs, tile_pixels(i) - p);
     }
   }
 }
 
-void accumulate_depthwise(Machine& m, const Conv& i) {
+void accumulate_depthwise(Machine& m, const Conv& i, int32_t* sums) {
   const uint32_t inputs = m.size.inputs;
   Scratch& s = m.scratch;
   list_windows(m, i, s);
@@ -161,7 +164,7 @@ void accumulate_depthwise(Machine& m, const Conv& i) {
   const uint32_t positions = i.kernel_h * i.kernel_w;
   for (uint32_t p = 0; p < tile_pixels(i); ++p) {
     for (uint32_t n = 0; n < s.offsets.size(); ++n) {
-      int32_t* acc = &m.accumulators[(i.acc_address + p) * uint64_t{m.size.outputs} + n / positions * inputs];
+      int32_t* acc = sums + uint64_t{p} * m.size.outputs + n / positions * inputs;
       const int8_t* x = input + s.starts[p] + s.offsets[n];
       for (uint32_t l = 0; l < inputs; ++l) {
         acc[l] = static_cast<int32_t>(static_cast<uint32_t>(acc[l]) + static_cast<uint32_t>(x[l] * w[n * inputs + l]));
@@ -172,12 +175,12 @@ void accumulate_depthwise(Machine& m, const Conv& i) {
 
 }  // namespace
 
-void accumulate_fast(Machine& m, const Conv& i) {
+void accumulate_fast(Machine& m, const Conv& i, int32_t* sums) {
   const uint32_t outputs = m.size.outputs;
-  if (i.depthwise) return accumulate_depthwise(m, i);
-  if (outputs % (2 * Wide::outputs) == 0) return accumulate<Wide, 2, 8>(m, i);
-  if (outputs % Wide::outputs == 0) return accumulate<Wide, 1, 8>(m, i);
-  return accumulate<Portable, 1, 8>(m, i);
+  if (i.depthwise) return accumulate_depthwise(m, i, sums);
+  if (outputs % (2 * Wide::outputs) == 0) return accumulate<Wide, 2, 8>(m, i, sums);
+  if (outputs % Wide::outputs == 0) return accumulate<Wide, 1, 8>(m, i, sums);
+  return accumulate<Portable, 1, 8>(m, i, sums);
 }
 
 }  // namespace nibble

@@ -10,7 +10,7 @@
 
 namespace nibble {
 
-constexpr int isa_version = 1;
+constexpr int isa_version = 2;
 constexpr int instruction_bytes = 32;
 constexpr int queue_count = 7;
 constexpr int queue_capacity = 255;
@@ -110,7 +110,7 @@ struct Conv {
   uint32_t acc_address;
   uint32_t param_address;
   uint32_t table_address;  // table number
-  uint32_t spare;  // planes that are not written, fewer than OUTPUTS / INPUTS
+  uint32_t spare;  // planes that are not written, fewer than there are
   int32_t zero;
   int32_t low;
   int32_t high;

@@ -14,7 +14,7 @@ namespace nibble {
 struct Size {
   uint32_t inputs, outputs;
   uint32_t feature_bytes, weight_bytes, parameter_entries, table_count, accumulators, output_bytes;
-  uint32_t queue_depth;
+  uint32_t requantize_lanes, queue_depth;
   uint32_t hash;
 };
 
@@ -37,7 +37,7 @@ struct Counters {
 struct Scratch {
   std::vector<int8_t> features, weights;
   std::vector<uint8_t> operands, packed;
-  std::vector<int32_t> correction;
+  std::vector<int32_t> sums;
   std::vector<uint32_t> starts, offsets;
 };
 

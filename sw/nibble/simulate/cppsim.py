@@ -22,7 +22,7 @@ Schedule = Literal["program-order", "concurrent", "loads-first", "loads-last"]
 _SCHEDULES: tuple[Schedule, ...] = ("program-order", "concurrent", "loads-first", "loads-last")
 _SIZE_KEYS = (
     *("inputs", "outputs", "feature_bytes", "weight_bytes", "parameter_entries", "table_count", "accumulators"),
-    *("output_bytes", "queue_depth", "hash"),
+    *("output_bytes", "requantize_lanes", "queue_depth", "hash"),
 )
 _COUNTERS = ("feature_bytes", "weight_bytes", "parameter_bytes", "table_bytes", "stored_bytes", "macs")
 

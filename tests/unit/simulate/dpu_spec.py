@@ -24,6 +24,10 @@ class RefusedError(Exception):
         self.name = name
 
 
+class UnspecifiedError(Exception):
+    """A CONV without `first` finds sums that another kind of CONV left."""
+
+
 def refuse(condition: Any, name: str) -> None:
     if condition:
         raise RefusedError(name)
@@ -59,6 +63,21 @@ def fma(a: Array, scale: float, c: Array) -> Array:
     return odd.astype(np.float32)
 
 
+class Entries:
+    """The kind of CONV that each accumulator entry was written by: what may go on with it."""
+
+    def __init__(self, dpu: DpuConfig) -> None:
+        self.kinds: list[tuple[int, ...]] = [()] * dpu.accumulators
+
+    def write(self, i: isa.Conv) -> None:
+        """Let a CONV write its entries. Raises UnspecifiedError when it goes on with those of another kind."""
+        kind = (i.acc_address, i.out_rows, i.out_cols) if i.pair else ()
+        entries = slice(i.acc_address, i.acc_address + i.out_rows * (-(-i.out_cols // 2) if i.pair else i.out_cols))
+        if not i.first and set(self.kinds[entries]) != {kind}:
+            raise UnspecifiedError
+        self.kinds[entries] = [kind] * len(self.kinds[entries])
+
+
 class Spec:
     """One hardware size; on-chip memories begin as zeros."""
 
@@ -70,6 +89,8 @@ class Spec:
         self.tables = np.zeros(dpu.table_count * 256, np.uint8)
         self.output = np.zeros(dpu.output_bytes, np.uint8)
         self.accumulators = np.zeros((dpu.accumulators, dpu.outputs), np.int64)
+        self.pairs = np.zeros((dpu.accumulators, 2, dpu.outputs), np.int64)
+        self.entries = Entries(dpu)
 
     def run(self, address: int) -> tuple[str, int]:
         """Run the program at byte `address`; return the error and where it happened."""
@@ -147,11 +168,15 @@ class Spec:
         return values[index] if index.max() < len(values) else None
 
     def conv(self, i: isa.Conv) -> None:
+        """Raises RefusedError, and UnspecifiedError where sums of another kind are gone on with."""
         O, L = self.dpu.outputs, self.lanes  # noqa: E741
         counts = (i.blocks, i.kernel_h, i.kernel_w, i.stride_h, i.stride_w, i.out_rows, i.out_cols)
         refuse(0 in counts or (i.raw and (i.table or i.out4)), "illegal_instruction")
-        refuse(i.spare >= O // L or (i.depthwise and i.blocks > O // L), "illegal_instruction")
-        written = O - i.spare * L
+        refuse(i.pair and (i.raw or i.depthwise or i.stride_w != 1), "illegal_instruction")
+        refuse(i.pair and not (i.features4 and i.weights4), "illegal_instruction")
+        lanes = self.result_lanes(i)
+        refuse(i.spare * L >= lanes or (i.depthwise and i.blocks > O // L), "illegal_instruction")
+        written = lanes - i.spare * L
         pixels = self.input_pixels(i, i.dilation_h, i.dilation_w)
         x = self.read_pixels(self.features, i.address, pixels, 4 if i.features4 else 8)
         if x is None:
@@ -160,27 +185,49 @@ class Spec:
         if i.first or (i.last and not i.raw):
             refuse(i.param_address + O > self.dpu.parameter_entries, "parameter_range")
         refuse(i.last and i.table and i.table_address >= self.dpu.table_count, "table_range")
-        count = i.out_rows * i.out_cols
-        refuse(i.acc_address + count > self.dpu.accumulators, "accumulator_range")
+        rows, cols = (axis.reshape(-1) for axis in np.mgrid[: i.out_rows, : i.out_cols])
+        entries = i.acc_address + (rows * -(-i.out_cols // 2) + cols // 2 if i.pair else rows * i.out_cols + cols)
+        refuse(entries.max() >= self.dpu.accumulators, "accumulator_range")
         if i.last:
             bits = 32 if i.raw else 4 if i.out4 else 8
-            refuse(self.base(i.out_address) + count * written * bits // 8 > len(self.output), "output_range")
-        acc = self.accumulators[i.acc_address : i.acc_address + count]
+            refuse(self.base(i.out_address) + rows.size * written * bits // 8 > len(self.output), "output_range")
+        self.entries.write(i)
         parameters = slice(i.param_address * 8, (i.param_address + O) * 8)
-        if i.first:
-            acc[:] = self.parameters[parameters].view(np.int32)[0::2]
-        if i.depthwise:
-            sums = np.einsum("kyxrcl,kyxl->rckl", x, w).reshape(count, -1)
-            acc[:, : i.blocks * L] += sums
+        bias, scale = (self.parameters[parameters].view(kind)[n::2] for n, kind in enumerate((np.int32, np.float32)))
+        before = self.pairs[entries, cols % 2] if i.pair else self.accumulators[entries]
+        acc = self.sums(i, x, w) + (bias.astype(np.int64) if i.first else before)
+        if i.pair:
+            acc = acc.astype(np.uint16).astype(np.int16).astype(np.int64)
+            self.pairs[entries, cols % 2] = acc
         else:
-            flat = x.transpose(3, 4, 0, 1, 2, 5).reshape(count, -1).astype(np.float64)  # exact below 2^53
-            acc += (flat @ w.transpose(3, 0, 1, 2, 4).reshape(O, -1).T.astype(np.float64)).astype(np.int64)
-        acc[:] = acc.astype(np.uint32).astype(np.int32)
+            acc = acc.astype(np.uint32).astype(np.int32).astype(np.int64)
+            self.accumulators[entries] = acc
         if i.last and i.raw:
             self.write(i.out_address, acc[:, :written].astype(np.int32), 32)
         elif i.last:
-            y = requantize(acc, self.parameters[parameters].view(np.float32)[1::2], i)[:, :written]
+            largest = acc.reshape(len(acc), -1, lanes).max(axis=1)
+            y = requantize(largest, scale[:lanes], i)[:, :written]
             self.write(i.out_address, self.mapped(y, i.table, i.table_address), 4 if i.out4 else 8)
+
+    def result_lanes(self, i: isa.Conv) -> int:
+        """Lanes of the results, after `fold`."""
+        O, L = self.dpu.outputs, self.lanes  # noqa: E741
+        if i.fold == 0:
+            return O
+        refuse(i.fold == 3 or i.raw or i.depthwise or not i.last, "illegal_instruction")
+        lanes = O // (2, 4)[i.fold - 1]
+        refuse(lanes != L // 2 and lanes % L != 0, "illegal_instruction")
+        refuse(lanes % self.dpu.requantize_lanes, "illegal_instruction")
+        return lanes
+
+    def sums(self, i: isa.Conv, x: Array, w: Array) -> Array:
+        """What is added for each output pixel and lane."""
+        count = i.out_rows * i.out_cols
+        if i.depthwise:
+            own = np.einsum("kyxrcl,kyxl->rckl", x, w).reshape(count, -1)
+            return np.pad(own, ((0, 0), (0, self.dpu.outputs - own.shape[1])))
+        flat = x.transpose(3, 4, 0, 1, 2, 5).reshape(count, -1).astype(np.float64)  # exact below 2^53
+        return (flat @ w.transpose(3, 0, 1, 2, 4).reshape(self.dpu.outputs, -1).T.astype(np.float64)).astype(np.int64)
 
     def conv_weights(self, i: isa.Conv) -> Array:
         shape = (i.blocks, i.kernel_h, i.kernel_w, *(() if i.depthwise else (self.dpu.outputs,)), self.lanes)
@@ -194,8 +241,8 @@ class Spec:
         return self.tables.view(np.int8)[table * 256 + y + 128] if use else y
 
     def write(self, address: int, y: Array, bits: int) -> None:
-        """Results (pixel, channel) go out as planes of INPUTS channels."""
-        planes = y.reshape(len(y), -1, self.lanes).transpose(1, 0, 2).reshape(-1)
+        """Results (pixel, channel) go out as planes of INPUTS channels, or of the fewer there are."""
+        planes = y.reshape(len(y), -1, min(self.lanes, y.shape[1])).transpose(1, 0, 2).reshape(-1)
         if bits == 32:
             data = planes.astype("<i4").view(np.uint8)
         elif bits == 8:

@@ -17,11 +17,21 @@ SMALL = st.integers(1, 4)
 ADDRESS = st.one_of(st.integers(0, 40), st.integers(0, 1100))
 
 
+def folds(dpu: DpuConfig) -> list[int]:
+    """The values of `fold` that a hardware size has."""
+    lanes = {fold: dpu.outputs >> fold for fold in range(3)}
+    inputs, step = dpu.inputs, dpu.requantize_lanes
+    return [fold for fold, n in lanes.items() if (n % inputs == 0 or 2 * n == inputs) and n % step == 0]
+
+
 @st.composite
-def convolutions(draw: st.DrawFn, dpu: DpuConfig, first: int = 1, last: int = 1) -> isa.Conv:
-    depthwise, raw = draw(FLAG), draw(FLAG) & draw(FLAG)
+def convolutions(draw: st.DrawFn, dpu: DpuConfig, first: int = 1, last: int = 1, pair: int | None = None) -> isa.Conv:
+    """A CONV; without `first` it may find sums of another kind, see dpu_spec.Entries."""
+    pair = draw(FLAG) if pair is None else pair
+    depthwise, raw = (0, 0) if pair else (draw(FLAG), draw(FLAG) & draw(FLAG))
+    fold = draw(st.sampled_from(folds(dpu))) if last and not depthwise and not raw else 0
     kernel_h, kernel_w, rows, cols = draw(SMALL), draw(SMALL), draw(st.integers(1, 7)), draw(st.integers(1, 11))
-    stride_h, stride_w = draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    stride_h, stride_w = draw(st.integers(1, 3)), 1 if pair else draw(st.integers(1, 3))
     dilation_h, dilation_w = draw(st.integers(0, 3)), draw(st.integers(0, 3))
     in_cols = (cols - 1) * stride_w + (kernel_w - 1) * dilation_w + draw(SMALL)
     plane = ((rows - 1) * stride_h + (kernel_h - 1) * dilation_h + 1) * in_cols
@@ -31,9 +41,11 @@ def convolutions(draw: st.DrawFn, dpu: DpuConfig, first: int = 1, last: int = 1)
         depthwise=depthwise,
         raw=raw,
         table=0 if raw else draw(FLAG),
-        features4=draw(FLAG),
-        weights4=draw(FLAG),
+        features4=1 if pair else draw(FLAG),
+        weights4=1 if pair else draw(FLAG),
         out4=0 if raw else draw(FLAG),
+        pair=pair,
+        fold=fold,
         address=draw(ADDRESS),
         in_cols=in_cols,
         plane=draw(st.sampled_from([plane, plane + 3, 0])),
@@ -51,11 +63,20 @@ def convolutions(draw: st.DrawFn, dpu: DpuConfig, first: int = 1, last: int = 1)
         acc_address=draw(st.integers(0, 100)),
         param_address=draw(st.integers(0, 36)),
         table_address=draw(st.integers(0, 7)),
-        spare=draw(st.integers(0, dpu.outputs // dpu.inputs - 1)),
+        spare=draw(st.integers(0, max((dpu.outputs >> fold) // dpu.inputs - 1, 0))),
         zero=draw(BYTE),
         low=draw(BYTE),
         high=draw(BYTE),
     )
+
+
+@st.composite
+def convolution_chains(draw: st.DrawFn, dpu: DpuConfig) -> list[isa.Conv]:
+    """Two to four CONVs that go on with one tile's entries; results may leave after each."""
+    count, pair = draw(st.integers(2, 4)), draw(FLAG)
+    chain = [draw(convolutions(dpu, int(n == 0), draw(FLAG) if n < count - 1 else 1, pair)) for n in range(count)]
+    tile = {name: getattr(chain[0], name) for name in ("acc_address", "out_rows", "out_cols")}
+    return [dataclasses.replace(conv, **tile) for conv in chain]
 
 
 @st.composite

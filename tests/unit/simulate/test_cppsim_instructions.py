@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from dpu_programs import DATA_BYTES, SIZES, assemble, dump_features, dump_output, fill_memories
 from dpu_spec import Array, Spec
-from dpu_strategies import ADDRESS, SEED, SMALL, binaries, convolutions, feature_loads, pools
+from dpu_strategies import ADDRESS, FLAG, SEED, SMALL, binaries, convolution_chains, convolutions, feature_loads, pools
 from hypothesis import HealthCheck, assume, currently_in_test_context, event, given, settings
 from hypothesis import strategies as st
 
@@ -52,10 +52,45 @@ def test_convolution(data: st.DataObject, dpu: DpuConfig, seed: int) -> None:
 @settings(EXAMPLES, max_examples=60)
 @given(data=st.data(), dpu=dpus, seed=SEED)
 def test_convolution_in_several_instructions(data: st.DataObject, dpu: DpuConfig, seed: int) -> None:
-    parts = [data.draw(convolutions(dpu, first=n == 0, last=n == 2)) for n in range(3)]
-    tile = {name: getattr(parts[0], name) for name in ("acc_address", "out_rows", "out_cols")}
-    chain = [dataclasses.replace(part, **tile) for part in parts]
-    compare(dpu, [*fill_memories(dpu), *chain, dump_output(dpu)], seed)
+    compare(dpu, [*fill_memories(dpu), *data.draw(convolution_chains(dpu)), dump_output(dpu)], seed)
+
+
+@EXAMPLES
+@given(data=st.data(), dpu=dpus, seed=SEED)
+def test_convolution_with_any_flags(data: st.DataObject, dpu: DpuConfig, seed: int) -> None:
+    """Most are refused: `pair` and `fold` go with few others."""
+    flags = ("last", "depthwise", "raw", "table", "features4", "weights4", "out4", "pair")
+    values = {name: data.draw(FLAG) for name in flags}
+    values |= {name: data.draw(st.integers(0, 3)) for name in ("fold", "spare", "stride_w")}
+    conv = dataclasses.replace(data.draw(convolutions(dpu)), **values)
+    compare(dpu, [*fill_memories(dpu), conv, dump_output(dpu)], seed)
+
+
+@pytest.mark.parametrize("cols", [4, 5])
+def test_pairs_of_columns_are_summed_modulo_16_bits(cols: int) -> None:
+    """The sums of two tiles' entries beside one another stay apart, also when they wrap."""
+    dpu = SIZES[0]
+    pair = isa.Conv(
+        **{"first": 1, "last": 1, "features4": 1, "weights4": 1, "pair": 1, "blocks": 200, "plane": 0, "in_cols": cols},
+        **{"kernel_h": 1, "kernel_w": 1, "stride_h": 1, "stride_w": 1, "out_rows": 2, "out_cols": cols},
+        **{"dilation_h": 1, "dilation_w": 1, "low": -128, "high": 127},
+    )
+    entries = 2 * ((cols + 1) // 2)
+    second = dataclasses.replace(pair, address=2 * cols, acc_address=entries, out_address=4 * cols)
+    parts = [dataclasses.replace(i, last=0, blocks=1) for i in (pair, second)]
+    rest = [dataclasses.replace(i, first=0, w_address=2) for i in (pair, second)]
+    program = [*fill_memories(dpu), *parts, *rest, dump_output(dpu)]
+    memory, start = assemble(dpu, program, seed=4)
+    parameters = memory[dpu.feature_bytes + dpu.weight_bytes :][: dpu.parameter_entries * 8].view(np.int32)
+    parameters[1::2] = np.float32(2.0**-8).view(np.int32)
+    expected = memory.copy()
+    assert Spec(dpu, expected).run(start) == ("none", 0)
+    for kernel in KERNELS:
+        actual = memory.copy()
+        assert simulator(dpu.name, kernel).run(actual, start).error == "none"
+        np.testing.assert_array_equal(actual, expected, kernel)
+    results = expected[DATA_BYTES : DATA_BYTES + 4 * cols * 8]
+    assert len(np.unique(results)) > 50
 
 
 def test_accumulators_wrap() -> None:

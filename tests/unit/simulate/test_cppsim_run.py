@@ -19,6 +19,12 @@ from nibble.targets.dpu.isa import Queue
 
 TINY = load_dpu("tiny")
 SCHEDULES: tuple[Schedule, ...] = ("program-order", "concurrent", "loads-first", "loads-last")
+
+
+def change(instruction: isa.Instruction, **fields: int) -> isa.Instruction:
+    return dataclasses.replace(instruction, **fields)
+
+
 CONV = isa.Conv(
     first=1,
     last=1,
@@ -36,6 +42,7 @@ CONV = isa.Conv(
     low=-128,
     high=127,
 )
+PAIR = change(CONV, features4=1, weights4=1, pair=1)
 LOAD = isa.LoadFeatures(blocks=1, rows=4, cols=4, width=32, row_stride=32, pitch=8, lanes=8)
 POOL = copy_to_output(TINY, 0, 0, 16)
 ADD = isa.Add(pixels=2, scale=1.0, low=-128, high=127)
@@ -57,10 +64,6 @@ def run(tiny: Cppsim, *instructions: isa.Instruction, **options: Any) -> RunResu
     """Run the instructions, with 64 KiB of zeros behind them."""
     program = image(*instructions, isa.End())
     return tiny.run(np.concatenate([program, np.zeros(65536, np.uint8)]), 0, **options)
-
-
-def change(instruction: isa.Instruction, **fields: int) -> isa.Instruction:
-    return dataclasses.replace(instruction, **fields)
 
 
 def zero_counts() -> list[isa.Instruction]:
@@ -88,6 +91,11 @@ ILLEGAL = [
     change(CONV, depthwise=1, blocks=3),
     change(CONV, raw=1, table=1),
     change(CONV, raw=1, out4=1),
+    *(change(PAIR, **fields) for fields in ({"features4": 0}, {"weights4": 0}, {"stride_w": 2}, {"depthwise": 1})),
+    change(PAIR, raw=1),
+    *(change(CONV, **{"fold": 1, **fields}) for fields in ({"fold": 2}, {"fold": 3}, {"last": 0}, {"depthwise": 1})),
+    change(CONV, fold=1, raw=1),
+    change(CONV, fold=1, spare=1),
     isa.End(wait=1),
     isa.End(signal=1),
     change(LOAD, wait=Queue.WEIGHTS_FREE),
@@ -115,6 +123,11 @@ OUT_OF_RANGE = [
     (change(CONV, last=0, param_address=49), "parameter_range"),
     (change(CONV, table=1, table_address=8), "table_range"),
     (change(CONV, acc_address=241), "accumulator_range"),
+    (change(PAIR, acc_address=249), "accumulator_range"),
+    (change(PAIR, out_cols=3, acc_address=249), "accumulator_range"),
+    (change(CONV, fold=1, out_address=4096 - 31), "output_range"),
+    (change(PAIR, fold=1, out4=1, out_address=4096 - 15), "output_range"),
+    (change(CONV, fold=1, param_address=49), "parameter_range"),
     (change(CONV, out_rows=4095, out_cols=4095, in_cols=0, stride_w=1), "feature_range"),
     (change(CONV, out_address=4096 - 63), "output_range"),
     (change(CONV, raw=1, out_address=4096 - 255), "output_range"),
@@ -145,6 +158,10 @@ IN_RANGE = [
     change(CONV, last=0, table=1, table_address=15),
     change(CONV, first=0, last=0, param_address=4095),
     change(CONV, features4=1, weights4=1, out4=1, address=4096 - 16, w_address=1024 - 4, out_address=4096 - 32),
+    change(PAIR, address=4096 - 16, w_address=1024 - 4, acc_address=248, out_address=4096 - 64),
+    change(PAIR, out_cols=3, in_cols=3, address=4096 - 12, acc_address=248),
+    change(PAIR, fold=1, out4=1, out_address=4096 - 16),
+    change(CONV, fold=1, param_address=48, out_address=4096 - 32),
     change(POOL, address=4096 - 32, out_address=4096 - 32, table_address=15),
     change(POOL, features4=1, out4=1, address=4096 - 16, out_address=4096 - 16),
     change(ADD, address=4092, b_address=4092, out_address=4092, table_address=4, map_address=15),

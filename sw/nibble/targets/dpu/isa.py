@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum, IntEnum, IntFlag
 from typing import ClassVar, NamedTuple
 
-VERSION = 1
+VERSION = 2
 INSTRUCTION_BYTES = 32
 QUEUE_CAPACITY = 255
 FLOAT32_MAX = (2 - 2**-23) * 2.0**127
@@ -102,7 +102,7 @@ class Register(IntEnum):
     PARAMETER_HASH = 0x08
     """ro: first 32 bits of the SHA-256 of the hardware parameters."""
     CONTROL = 0x0C
-    """rw: bit 0 start (self-clearing, ignored while busy), bit 1 soft reset, bit 2 interrupt enable."""
+    """rw: bit 0 start (self-clearing), bit 1 soft reset, bit 2 interrupt enable; while busy, a start and writes to EXPECTED_HASH, BASE_LOW, BASE_HIGH, SIZE and PROGRAM are ignored."""
     STATUS = 0x10
     """ro: bit 0 busy, bit 1 done, bit 2 error; done or error raises the interrupt, start clears both."""
     ERROR = 0x14
@@ -316,12 +316,13 @@ class Conv(Instruction):
     parameter entry param_address + o. When not `last`, nothing is written to the output memory. `raw` goes with neither
     `table` nor `out4`. With `pair`, columns 2c and 2c + 1 of a row are summed together: entry acc_address +
     row*ceil(out_cols/2) + c holds both, 16 bits each, sums are modulo 2^16, and a result is made of the 16 bits as a
-    signed number; CONVs that go on with the same entries have equal `pair`, out_rows and out_cols, else sums are
-    unspecified. `pair` needs `features4`, `weights4` and stride_w = 1, and goes with neither `depthwise` nor `raw`.
-    With `fold` = f a result of lane o < OUTPUTS / 2^f is made of the largest of the sums of lanes o + g*OUTPUTS / 2^f,
-    g < 2^f, with the scale of lane o: the lanes then are OUTPUTS / 2^f, and where they are fewer than INPUTS, so is a
-    pixel of the result. `fold` needs `last`, goes with neither `depthwise` nor `raw`, and is at most 2; OUTPUTS / 2^f
-    is at least INPUTS / 2 and REQUANTIZE_LANES; `spare` counts planes that are left then.
+    signed number. A CONV that goes on with entries has the `pair` of the one before, and with `pair` its acc_address,
+    out_rows and out_cols, else sums are unspecified. `pair` needs `features4`, `weights4` and stride_w = 1, and goes
+    with neither `depthwise` nor `raw`. With `fold` = f a result of lane o < OUTPUTS / 2^f is made of the largest of the
+    sums of lanes o + g*OUTPUTS / 2^f, g < 2^f, with the scale of lane o: the lanes then are OUTPUTS / 2^f, and where
+    they are fewer than INPUTS, so is a pixel of the result. `fold` needs `last`, goes with neither `depthwise` nor
+    `raw`, and is at most 2; OUTPUTS / 2^f is INPUTS / 2 or a multiple of INPUTS, and a multiple of REQUANTIZE_LANES.
+    `spare` counts planes that are left then.
     """
 
     OPCODE = 4
@@ -394,7 +395,7 @@ class Conv(Instruction):
     table_address: int = 0
     """Table number."""
     spare: int = 0
-    """Planes that are not written, fewer than OUTPUTS / INPUTS."""
+    """Planes that are not written, fewer than there are."""
     zero: int = 0
     low: int = 0
     high: int = 0

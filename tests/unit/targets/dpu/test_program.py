@@ -119,7 +119,7 @@ ODD = {
     [
         (put(2, "version"), f"found version = 2, expected {A_PROGRAM} (Input should be 1)"),
         (put("zip", "format"), f"found format = zip, expected {A_PROGRAM} (Input should be 'nibble-dpu-program')"),
-        (put(9, "isa_version"), "found instruction set version 9, expected version 1: compile again"),
+        (put(9, "isa_version"), "found instruction set version 9, expected version 2: compile again"),
         (put(0x10, "hardware_hash"), "found hardware hash 0x00000010, expected 0xe993c077"),
         (put(1, "memory_bytes"), "found an image that ends after byte 1, expected one inside the memory map"),
         (
