@@ -3,7 +3,7 @@
 ///   word[u] = unit[addr + u]        for u < Units; the first byte of a unit in its lowest bits
 ///
 /// Layout: unit a lies in bank a % Units, row a / Units, so that every bank gives one unit of each word; what the banks
-/// gave is rotated by the address. Port A reads (the old content) and writes bytes by strobes, port B reads.
+/// gave is rotated by the address. Port A reads or writes bytes by strobes, port B reads.
 /// Latency: data MemoryLatency = 2 cycles after en, ranges 1 cycle. Rate: one word a cycle and port.
 /// A word may end beyond the memory as long as its needed units do not; nothing is written there.
 module dpu_banked_memory #(
@@ -13,6 +13,12 @@ module dpu_banked_memory #(
     parameter int unsigned UnitBytes = 4,
     /// Units a word: 1, 2 or 4.
     parameter int unsigned Units = 2,
+    /// Port A reads; else its data are zeros.
+    parameter bit Reads = 1'b1,
+    /// Port A writes the first unit of a word alone, whatever its strobes.
+    parameter bit WritesOne = 1'b0,
+    /// In UltraRAM; else as synthesis likes it.
+    parameter bit UltraRam = 1'b0,
     localparam int unsigned AddressBits = dpu_pkg::AddressBits,
     localparam int unsigned UnitBits = 8 * UnitBytes
 ) (
@@ -32,6 +38,7 @@ module dpu_banked_memory #(
     output logic                       b_range_o
 );
 
+  localparam string Style = UltraRam ? "ultra" : "auto";
   localparam int unsigned Total = Bytes / UnitBytes;
   localparam int unsigned Rows = Total / Units;
   localparam int unsigned RowBits = Rows > 1 ? $clog2(Rows) : 1;
@@ -81,7 +88,8 @@ module dpu_banked_memory #(
     logic [AddressBits:0] a_unit, b_unit;
     logic [RowBits-1:0] a_row, b_row;
     logic [UnitBytes-1:0] strobe;
-    logic [UnitBits-1:0] wdata, a_q, b_q;
+    logic [UnitBits-1:0] wdata, b_q;
+    (* ram_style = Style *)
     logic [UnitBits-1:0] memory[Rows];
 
     assign a_part = Units > 1 ? BankBits'(bank) - a_first : '0;
@@ -90,9 +98,9 @@ module dpu_banked_memory #(
     assign b_unit = unit_at(b_addr_i, b_part);
     assign a_row = RowBits'(a_unit / Units);
     assign b_row = RowBits'(b_unit / Units);
-    assign strobe = a_we_i && exists(a_unit) ? a_strobe_i[a_part*UnitBytes+:UnitBytes] : '0;
-    assign wdata = a_wdata_i[a_part*UnitBits+:UnitBits];
-    assign a_read[bank*UnitBits+:UnitBits] = a_q;
+    assign strobe = a_we_i && exists(a_unit) && (!WritesOne || a_part == 0) ?
+        a_strobe_i[(WritesOne ? 0 : a_part)*UnitBytes+:UnitBytes] : '0;
+    assign wdata = WritesOne ? a_wdata_i[UnitBits-1:0] : a_wdata_i[a_part*UnitBits+:UnitBits];
     assign b_read[bank*UnitBits+:UnitBits] = b_q;
 
     always_ff @(posedge clk_i) begin
@@ -100,8 +108,17 @@ module dpu_banked_memory #(
         for (int unsigned i = 0; i < UnitBytes; i++) begin
           if (strobe[i]) memory[a_row][8*i+:8] <= wdata[8*i+:8];
         end
-        a_q <= memory[a_row];
       end
+    end
+
+    if (Reads) begin : gen_read
+      logic [UnitBits-1:0] a_q;
+      always_ff @(posedge clk_i) begin
+        if (a_en_i && !a_we_i) a_q <= memory[a_row];
+      end
+      assign a_read[bank*UnitBits+:UnitBits] = a_q;
+    end else begin : gen_no_read
+      assign a_read[bank*UnitBits+:UnitBits] = '0;
     end
 
     always_ff @(posedge clk_i) begin

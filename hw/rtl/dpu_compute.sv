@@ -7,6 +7,8 @@ module dpu_compute #(
     parameter  int unsigned Inputs          = 8,
     parameter  int unsigned Outputs         = 16,
     parameter  int unsigned RequantizeLanes = 8,
+    /// Elements of ADD and MULTIPLY a cycle.
+    parameter  int unsigned VectorLanes     = 8,
     parameter  int unsigned Accumulators    = 256,
     /// Two products a DSP, for DspOutputs of the Outputs.
     parameter  bit          Packed          = 1'b0,
@@ -58,8 +60,8 @@ module dpu_compute #(
     input  logic                                     range_vector_i,
     output logic                                     inner_en_o,
     output logic            [                   3:0] inner_table_o,
-    output logic            [ RequantizeLanes*8-1:0] inner_o,
-    input  logic            [RequantizeLanes*32-1:0] inner_i,
+    output logic            [     VectorLanes*8-1:0] inner_o,
+    input  logic            [    VectorLanes*32-1:0] inner_i,
     input  logic                                     range_inner_i,
     // Output memory, port A.
     output logic                                     om_en_o,
@@ -169,7 +171,7 @@ module dpu_compute #(
 
   dpu_vector #(
       .Inputs(Inputs),
-      .Lanes (RequantizeLanes)
+      .Lanes (VectorLanes)
   ) u_vector (
       .clk_i,
       .rst_ni,

@@ -12,9 +12,11 @@ module dpu_engines #(
     parameter int unsigned Accumulators = 256,
     parameter int unsigned OutputBytes = 16384,
     parameter int unsigned RequantizeLanes = 8,
+    parameter int unsigned VectorLanes = 8,
     parameter int unsigned BusBytes = 8,
     parameter bit Packed = 1'b0,
     parameter int unsigned DspOutputs = Outputs,
+    parameter bit UltraRam = 1'b0,
     localparam int unsigned Units = (2 * Inputs + 15) / 16
 ) (
     input logic clk_i,
@@ -82,9 +84,10 @@ module dpu_engines #(
   logic [31:0] bias, scale;
   logic drain_en, drain_range, vector_en, vector_range, inner_en, inner_range;
   logic [3:0] drain_table, vector_table, inner_table;
-  logic [RequantizeLanes*8-1:0] drain_index, drain_data, inner_index;
+  logic [RequantizeLanes*8-1:0] drain_index, drain_data;
+  logic [VectorLanes*8-1:0] inner_index;
   logic [Inputs*8-1:0] vector_index, vector_data;
-  logic [RequantizeLanes*32-1:0] inner_data;
+  logic [VectorLanes*32-1:0] inner_data;
 
   dpu_load_features #(
       .Inputs  (Inputs),
@@ -155,6 +158,7 @@ module dpu_engines #(
       .Inputs(Inputs),
       .Outputs(Outputs),
       .RequantizeLanes(RequantizeLanes),
+      .VectorLanes(VectorLanes),
       .Accumulators(Accumulators),
       .Packed(Packed),
       .DspOutputs(DspOutputs)
@@ -251,7 +255,9 @@ module dpu_engines #(
       .ParameterEntries(ParameterEntries),
       .TableCount(TableCount),
       .OutputBytes(OutputBytes),
-      .RequantizeLanes(RequantizeLanes)
+      .RequantizeLanes(RequantizeLanes),
+      .VectorLanes(VectorLanes),
+      .UltraRam(UltraRam)
   ) memories (
       .*
   );

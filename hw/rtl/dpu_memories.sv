@@ -10,6 +10,8 @@ module dpu_memories #(
     parameter int unsigned TableCount = 8,
     parameter int unsigned OutputBytes = 16384,
     parameter int unsigned RequantizeLanes = 8,
+    parameter int unsigned VectorLanes = 8,
+    parameter bit UltraRam = 1'b0,
     localparam int unsigned Units = (2 * Inputs + 15) / 16
 ) (
     input logic clk_i,
@@ -73,15 +75,17 @@ module dpu_memories #(
     output logic vector_range,
     input logic inner_en,
     input logic [3:0] inner_table,
-    input logic [RequantizeLanes*8-1:0] inner_index,
-    output logic [RequantizeLanes*32-1:0] inner_data,
+    input logic [VectorLanes*8-1:0] inner_index,
+    output logic [VectorLanes*32-1:0] inner_data,
     output logic inner_range
 );
 
   dpu_banked_memory #(
       .Bytes(FeatureBytes),
       .UnitBytes(Inputs / 2),
-      .Units(2)
+      .Units(2),
+      .Reads(1'b0),
+      .UltraRam(UltraRam)
   ) feature_memory (
       .clk_i,
       .a_en_i(fa_en),
@@ -102,7 +106,8 @@ module dpu_memories #(
   dpu_banked_memory #(
       .Bytes(OutputBytes),
       .UnitBytes(Inputs / 2),
-      .Units(2)
+      .Units(2),
+      .UltraRam(UltraRam)
   ) output_memory (
       .clk_i,
       .a_en_i(oa_en),
@@ -123,7 +128,10 @@ module dpu_memories #(
   dpu_banked_memory #(
       .Bytes(WeightBytes),
       .UnitBytes(16),
-      .Units(Units)
+      .Units(Units),
+      .Reads(1'b0),
+      .WritesOne(1'b1),
+      .UltraRam(UltraRam)
   ) weight_memory (
       .clk_i,
       .a_en_i(wa_en),
@@ -162,7 +170,8 @@ module dpu_memories #(
   dpu_tables #(
       .Tables(TableCount),
       .DrainLanes(RequantizeLanes),
-      .VectorLanes(Inputs)
+      .VectorLanes(Inputs),
+      .InnerLanes(VectorLanes)
   ) tables (
       .clk_i,
       .we_i(ta_en),

@@ -12,7 +12,8 @@ module dpu_tables #(
     /// Up to 16.
     parameter int unsigned Tables = 8,
     parameter int unsigned DrainLanes = 8,
-    parameter int unsigned VectorLanes = 8
+    parameter int unsigned VectorLanes = 8,
+    parameter int unsigned InnerLanes = DrainLanes
 ) (
     input  logic                     clk_i,
     input  logic                     we_i,
@@ -31,8 +32,8 @@ module dpu_tables #(
     output logic                     range_vector_o,
     input  logic                     inner_en_i,
     input  logic [              3:0] inner_table_i,
-    input  logic [ DrainLanes*8-1:0] inner_i,
-    output logic [DrainLanes*32-1:0] inner_o,
+    input  logic [ InnerLanes*8-1:0] inner_i,
+    output logic [InnerLanes*32-1:0] inner_o,
     output logic                     range_inner_o
 );
 
@@ -100,7 +101,7 @@ module dpu_tables #(
   end
 
   // Words: the address counts on from the first table.
-  for (genvar l = 0; l < DrainLanes; l++) begin : gen_inner
+  for (genvar l = 0; l < InnerLanes; l++) begin : gen_inner
     logic [9:0] address;
     logic [31:0] memory[Words];
     logic [31:0] read_q, result_q;

@@ -8,7 +8,6 @@ module dpu_top
 #(
     parameter int unsigned Inputs = 8,
     parameter int unsigned Outputs = 16,
-    parameter int unsigned Pixels = 1,
     parameter int unsigned FeatureBytes = 16384,
     parameter int unsigned WeightBytes = 16384,
     parameter int unsigned ParameterEntries = 64,
@@ -19,6 +18,7 @@ module dpu_top
     parameter int unsigned VectorLanes = 8,
     parameter int unsigned BusBytes = 8,
     parameter int unsigned QueueDepth = 8,
+    parameter bit UltraRam = 1'b0,
     parameter logic [31:0] ParameterHash = '0,
     parameter bit Packed = 1'b0,
     parameter int unsigned DspOutputs = Outputs
@@ -91,13 +91,6 @@ module dpu_top
     input  logic                  m_axi_store_bvalid,
     output logic                  m_axi_store_bready
 );
-
-  if (Pixels != 1) begin : gen_check_pixels
-    $fatal(1, "Pixels (%0d) must be 1.", Pixels);
-  end
-  if (VectorLanes != Inputs) begin : gen_check_lanes
-    $fatal(1, "VectorLanes (%0d) must be Inputs (%0d).", VectorLanes, Inputs);
-  end
 
   logic [63:0] base;
   logic [31:0] size;
@@ -183,9 +176,11 @@ module dpu_top
       .Accumulators(Accumulators),
       .OutputBytes(OutputBytes),
       .RequantizeLanes(RequantizeLanes),
+      .VectorLanes(VectorLanes),
       .BusBytes(BusBytes),
       .Packed(Packed),
-      .DspOutputs(DspOutputs)
+      .DspOutputs(DspOutputs),
+      .UltraRam(UltraRam)
   ) engines (
       .clk_i(ap_clk),
       .rst_ni(ap_rst_n),

@@ -9,7 +9,7 @@
 /// Lanes, and max(2, Inputs / Lanes) for every pixel but one.
 module dpu_vector #(
     parameter int unsigned Inputs = 8,
-    /// Elements of ADD and MULTIPLY a cycle: RequantizeLanes.
+    /// Elements of ADD and MULTIPLY a cycle.
     parameter int unsigned Lanes  = 8
 ) (
     input logic clk_i,

@@ -8,11 +8,8 @@ import pyslang
 from pyslang.ast import Compilation, CompilationOptions
 from pyslang.syntax import SyntaxTree
 
-from nibble.config import DpuConfig, load_dpu
+from nibble.config import DpuConfig, dpu_names, load_dpu
 from nibble.rtl import TOP, parameters, sources
-
-SIZES = {"tiny": "", "z7020": "", "zu7ev": "Pixels (3) must be 1."}
-"""The built-in sizes, and in what words the RTL refuses those that it cannot be built for yet."""
 
 
 def elaborate(dpu: DpuConfig, packed: bool) -> list[str]:
@@ -29,12 +26,12 @@ def elaborate(dpu: DpuConfig, packed: bool) -> list[str]:
 
 
 def main() -> int:
-    """Tell of each size how it goes; 1 when one is not as it should be."""
+    """Tell of each size how it goes; 1 when something is wrong with one."""
     wrong = False
-    for name, refusal in SIZES.items():
+    for name in dpu_names():
         for packed in (False, True):
             found = elaborate(load_dpu(name), packed)
-            wrong |= bool(found) != bool(refusal) or not all(refusal in line for line in found)
+            wrong |= bool(found)
             print(f"{TOP} {name}{', packed' * packed}: {'; '.join(found) or 'elaborates'}")
     return int(wrong)
 

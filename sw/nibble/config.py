@@ -39,8 +39,6 @@ class DpuConfig(_Config):
     """Output channels computed together."""
     dsp_outputs: Count
     """Of the outputs, those multiplied in DSPs, two products each; the others in lookup tables."""
-    pixels: Positive
-    """Output pixels per cycle at 8 bits; twice that at W4A4."""
     feature_bytes: Positive
     weight_bytes: Positive
     parameter_entries: Positive
@@ -53,16 +51,18 @@ class DpuConfig(_Config):
     requantize_lanes: Positive
     """Results per cycle."""
     vector_lanes: Positive
-    """Pool, add, multiply: elements per cycle."""
+    """Elements of add and multiply per cycle."""
     bus_bytes: Literal[8, 16, 32, 64]
     """AXI data bytes per cycle."""
     queue_depth: Positive
     """Instructions that wait in front of each engine."""
+    ultra_ram: bool
+    """Feature, weight and output memory lie in UltraRAM, else in block RAM."""
 
     @property
     def macs_per_cycle(self) -> int:
         """Multiplications a cycle at 8 bits."""
-        return self.inputs * self.outputs * self.pixels
+        return self.inputs * self.outputs
 
     @property
     def macs_per_cycle4(self) -> int:
@@ -90,9 +90,9 @@ class DpuConfig(_Config):
                 raise ValueError(f"{key}: {value}|at most {limit}, what its addresses reach")
         if self.dsp_outputs > self.outputs:
             raise ValueError(f"dsp_outputs: {self.dsp_outputs}|at most {self.outputs}, all outputs")
-        for lanes, key in (("requantize_lanes", "outputs"), ("vector_lanes", "inputs")):
-            if getattr(self, key) % getattr(self, lanes):
-                raise ValueError(f"{lanes}: {getattr(self, lanes)}|a divisor of {key}, {getattr(self, key)}")
+        for lanes in ("requantize_lanes", "vector_lanes"):
+            if self.inputs % getattr(self, lanes):
+                raise ValueError(f"{lanes}: {getattr(self, lanes)}|a divisor of inputs, {self.inputs}")
         return self
 
     def _rules(self) -> list[tuple[str, int, int]]:
@@ -123,17 +123,24 @@ class Resources(BaseModel):
 
 
 class Board(_Config):
-    """A board: its part, the hardware size built for it, clock and memory."""
+    """A board: its part, the hardware built for it, clock and memory."""
 
     part: str
     dpu: str
     """Name of a hardware size."""
+    cores: Annotated[int, Field(ge=1, le=64)]
+    """Cores of that size, each with a frame of its own; they share the DDR."""
     clock_mhz: Annotated[float, Field(ge=1, le=10_000)]
     ddr_bytes: Positive
     ddr_bytes_per_second: Annotated[float, Field(ge=1e6, le=1e15)]
     ddr_latency_cycles: Annotated[int, Field(ge=0, le=1_000_000)]
     """From a read's address to its first data, at the DPU's clock."""
     available: Resources
+
+    @property
+    def ddr_bytes_per_cycle(self) -> float:
+        """One core's share of the DDR while all are at work."""
+        return self.ddr_bytes_per_second / (self.clock_mhz * 1e6) / self.cores
 
 
 Config = TypeVar("Config", bound=_Config)

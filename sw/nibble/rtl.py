@@ -12,8 +12,9 @@ FOLDER = HW / "rtl"
 _PACKAGES = ("isa_pkg", "dpu_pkg")
 """The packages that others use come first."""
 _SIZES = (
-    *("inputs", "outputs", "dsp_outputs", "pixels", "feature_bytes", "weight_bytes", "parameter_entries"),
+    *("inputs", "outputs", "dsp_outputs", "feature_bytes", "weight_bytes", "parameter_entries"),
     *("table_count", "accumulators", "output_bytes", "requantize_lanes", "vector_lanes", "bus_bytes", "queue_depth"),
+    "ultra_ram",
 )
 
 

@@ -66,7 +66,7 @@ def test_unknown_name_lists_the_names() -> None:
         ({"weight_bytes": 1000}, "weight_bytes: 1000, expected a multiple of 16"),
         ({"table_count": 17}, "table_count: 17, expected at most 16, what its addresses reach"),
         ({"vector_lanes": 3}, "vector_lanes: 3, expected a divisor of inputs, 8"),
-        ({"requantize_lanes": 5}, "requantize_lanes: 5, expected a divisor of outputs, 16"),
+        ({"requantize_lanes": 5}, "requantize_lanes: 5, expected a divisor of inputs, 8"),
         ({"bus_bytes": 12}, "bus_bytes: 12, expected 8, 16, 32 or 64"),
         ({"speed": 1}, "unknown key 'speed', expected known keys only"),
         ({"name": "tiny"}, "unknown key 'name', expected the file's name to be the name"),
@@ -78,8 +78,8 @@ def test_bad_values(tmp_path: Path, change: dict[str, Any], text: str) -> None:
 
 
 def test_missing_key(tmp_path: Path) -> None:
-    path = write(tmp_path, {key: value for key, value in TINY.items() if key != "pixels"})
-    assert message(path) == f"{path}: found no key 'pixels', expected every key to be given"
+    path = write(tmp_path, {key: value for key, value in TINY.items() if key != "bus_bytes"})
+    assert message(path) == f"{path}: found no key 'bus_bytes', expected every key to be given"
 
 
 def test_no_mapping(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def resources(
     ] = None,
     json_file: JsonOption = None,
 ) -> None:
-    """Synthesize the DPU's RTL with Yosys and compare what it takes with what the board's part has.
+    """Synthesize the DPU's RTL with Yosys and compare what the board's cores take with what its part has.
 
     Takes minutes the first time. Says nothing of the clock: that is for place and route.
 
@@ -40,19 +40,20 @@ def resources(
 
     from nibble.files import check_outputs, write_json
     from nibble.rtl import TOP, parameters, sources
-    from nibble.synthesis.design import Design, family_of, synthesize, total
+    from nibble.synthesis.design import Design, Use, family_of, synthesize, total
 
     check_outputs([json_file], [])
     size, target = _chosen(dpu, board)
     design = Design(TOP, sources(), parameters(size, packed=True), family_of(target.part, target.name))
     with progress_of("Synthesizing") as track:
         modules = synthesize(design, track)
-    use, available = total(modules), target.available.model_dump()
+    use, available = Use().plus(total(modules), target.cores), target.available.model_dump()
     lacking = [key for key, has in available.items() if getattr(use, key) > has]
     _print(size.name, target, modules, use)
     if json_file:
         taken = {key: value for key, value in asdict(use).items() if key in available}
-        summary: dict[str, Any] = {"dpu": size.name, "board": target.name, "part": target.part, **taken}
+        names = {"dpu": size.name, "board": target.name, "part": target.part}
+        summary: dict[str, Any] = {**names, "cores": target.cores, **taken}
         rows = [{"name": module.name, "instances": module.instances, **asdict(module.use)} for module in modules]
         write_json(json_file, {**summary, "available": available, "fits": not lacking, "modules": rows})
     if lacking:
@@ -77,12 +78,16 @@ def _chosen(dpu: str | None, board: str | None) -> tuple[DpuConfig, Board]:
 
 
 def _print(name: str, board: Board, modules: list[Module], use: Use) -> None:
+    from nibble.synthesis.design import total
+
     available = board.available.model_dump()
     keys = [key for key in COLUMNS if getattr(use, key) or available.get(key)]
     rows = [(each.name, each.instances, *_cells(each.use, keys)) for each in modules if each.use != type(each.use)()]
     limits = [f"{available[key]:,.7g}" if key in available else "-" for key in keys]
     shares = [_share(getattr(use, key), available.get(key)) for key in keys]
-    footer = [("sum", "-", *_cells(use, keys)), (board.part, "-", *limits), ("taken", "-", *shares)]
+    sums = [("sum", "-", *_cells(total(modules), keys))] if board.cores > 1 else []
+    taken = "sum" if board.cores == 1 else f"{board.cores} cores"
+    footer = [*sums, (taken, "-", *_cells(use, keys)), (board.part, "-", *limits), ("taken", "-", *shares)]
     columns = ("module", "instances", *(COLUMNS[key] for key in keys))
     print_table(f"{name} on {board.part}, without what is inside other modules", columns, [*rows, *footer])
     out.print("Yosys' counts, before place and route. Two lookup tables that could share a site count as two.")

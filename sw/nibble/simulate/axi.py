@@ -77,12 +77,11 @@ class MemoryModel:
 
 
 def memory_of(board: Board | None, stall: float = 0.0, seed: int = 0) -> MemoryModel:
-    """Return the DDR of a board, without one a quick memory; with stalls the latency varies too."""
+    """Return a core's share of a board's DDR, without one a quick memory; with stalls the latency varies too."""
     jitter = round(64 * stall)
     if board is None:
         return MemoryModel(stall=stall, jitter=jitter, seed=seed)
-    rate = board.ddr_bytes_per_second / (board.clock_mhz * 1e6)
-    return MemoryModel(board.ddr_latency_cycles, rate, stall, jitter, seed)
+    return MemoryModel(board.ddr_latency_cycles, board.ddr_bytes_per_cycle, stall, jitter, seed)
 
 
 def axi_harness(source: Path) -> Harness:

@@ -9,7 +9,6 @@ module dpu_top #(
     parameter int unsigned Inputs = 8,
     parameter int unsigned DspOutputs = 16,
     parameter int unsigned Outputs = 8,
-    parameter int unsigned Pixels = 1,
     parameter int unsigned FeatureBytes = 0,
     parameter int unsigned WeightBytes = 0,
     parameter int unsigned ParameterEntries = 0,
@@ -20,6 +19,7 @@ module dpu_top #(
     parameter int unsigned VectorLanes = 0,
     parameter int unsigned BusBytes = 8,
     parameter int unsigned QueueDepth = 0,
+    parameter bit UltraRam = 0,
     parameter logic [31:0] ParameterHash = 0,
     parameter bit Packed = 0
 ) (

@@ -24,7 +24,6 @@ ODD = DpuConfig(
     inputs=16,
     outputs=16,
     dsp_outputs=10,
-    pixels=1,
     feature_bytes=9216,
     weight_bytes=13312,
     parameter_entries=48,
@@ -32,9 +31,10 @@ ODD = DpuConfig(
     accumulators=150,
     output_bytes=8448,
     requantize_lanes=8,
-    vector_lanes=16,
+    vector_lanes=4,
     bus_bytes=16,
     queue_depth=3,
+    ultra_ram=False,
 )
 """Sizes that are no powers of two, the wide bus, and the array of packed products."""
 PACKED = {TINY.name: False, ODD.name: True}

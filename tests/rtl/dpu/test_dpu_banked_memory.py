@@ -11,6 +11,8 @@ from bench import Array, Pins, pack, refusal, unpack
 LATENCY = 2
 CYCLES = 4000
 SIZES = [(256, 4, 2), (512, 16, 1), (768, 16, 4)]  # Bytes, UnitBytes, Units
+PORTS = [{}, {"Reads": 0, "UltraRam": 1}, {"Reads": 0, "WritesOne": 1}]
+"""As the output, feature and weight memory are."""
 
 
 def accesses(rng: np.random.Generator, size: int, unit_bytes: int, units: int) -> dict[str, Array]:
@@ -30,17 +32,22 @@ def accesses(rng: np.random.Generator, size: int, unit_bytes: int, units: int) -
     }
 
 
-@pytest.mark.parametrize(("size", "unit_bytes", "units"), SIZES)
-def test_reads_what_was_written(size: int, unit_bytes: int, units: int) -> None:
-    pins = Pins("dpu_banked_memory", {"Bytes": size, "UnitBytes": unit_bytes, "Units": units})
+@pytest.mark.parametrize(
+    ("size", "unit_bytes", "units", "ports"), [(*size, ports) for size, ports in zip(SIZES, PORTS, strict=True)]
+)
+def test_reads_what_was_written(size: int, unit_bytes: int, units: int, ports: dict[str, int]) -> None:
+    pins = Pins("dpu_banked_memory", {"Bytes": size, "UnitBytes": unit_bytes, "Units": units, **ports})
     word = unit_bytes * units
     memory = np.zeros(size + word, np.uint8)
-    fill: dict[str, Any] = {"a_en_i": 1, "a_we_i": 1, "a_strobe_i": pack(np.ones((size // word, word)), 1)}
-    fill |= {"a_addr_i": np.arange(0, size // unit_bytes, units), "a_wdata_i": np.zeros((size // word, word), np.uint8)}
-    pins.run(fill, [])
+    rows = size // unit_bytes
+    fill: dict[str, Any] = {"a_en_i": 1, "a_we_i": 1, "a_strobe_i": pack(np.ones((rows, word)), 1)}
+    pins.run(fill | {"a_addr_i": np.arange(rows), "a_wdata_i": np.zeros((rows, word), np.uint8)}, [])
     sent = accesses(np.random.default_rng(units), size, unit_bytes, units)
     got = pins.run(sent, ["a_rdata_o", "b_rdata_o", "a_range_o", "b_range_o"])
     strobes = unpack(sent["a_strobe_i"], word, 1).astype(bool)
+    if ports.get("WritesOne"):
+        strobes[:, unit_bytes:] = False
+    reads = {"a": sent["a_en_i"] & (1 - sent["a_we_i"]) & ports.get("Reads", 1), "b": sent["b_en_i"]}
     data = {port: unpack(got[f"{port}_rdata_o"], word, 8) for port in "ab"}
     for cycle in range(CYCLES - LATENCY):
         for port in "ba":  # a write is seen by neither port in its cycle
@@ -49,7 +56,7 @@ def test_reads_what_was_written(size: int, unit_bytes: int, units: int) -> None:
             enabled = bool(sent[f"{port}_en_i"][cycle])
             beyond = len(need) > 0 and (address + need[-1]) * unit_bytes >= size
             assert got[f"{port}_range_o"][cycle + 1] == (enabled and beyond)
-            if not enabled:
+            if not reads[port][cycle]:
                 continue
             start = address * unit_bytes
             inside = max(0, min(word, size - start))

@@ -24,17 +24,17 @@ def size(inputs: int, lanes: int) -> DpuConfig:
         inputs=inputs,
         outputs=32,
         dsp_outputs=32,
-        pixels=1,
         feature_bytes=8192,
         weight_bytes=1024,
         parameter_entries=32,
         table_count=8,
         accumulators=16,
         output_bytes=8192,
-        requantize_lanes=lanes,
-        vector_lanes=inputs,
+        requantize_lanes=8,
+        vector_lanes=lanes,
         bus_bytes=8,
         queue_depth=4,
+        ultra_ram=False,
     )
 
 
@@ -42,7 +42,7 @@ def cycles(dpu: DpuConfig, i: Instruction) -> int:
     """From the start of an instruction to its done, where it does not read and write one memory."""
     if isinstance(i, isa.Pool):
         return i.blocks * i.out_rows * i.out_cols * i.kernel_h * i.kernel_w + 11
-    groups = dpu.inputs // dpu.requantize_lanes
+    groups = dpu.inputs // dpu.vector_lanes
     return (i.pixels - 1) * max(2, groups) + groups + 28
 
 
@@ -61,7 +61,7 @@ class VectorBench:
         self.dpu = dpu
         parameters = {
             "Inputs": dpu.inputs,
-            "Lanes": dpu.requantize_lanes,
+            "Lanes": dpu.vector_lanes,
             "FeatureBytes": dpu.feature_bytes,
             "OutputBytes": dpu.output_bytes,
             "Tables": dpu.table_count,

@@ -126,7 +126,7 @@ def test_a_model_that_runs_on_the_host_alone(tmp_path: Path, nibble: Run) -> Non
 def test_a_layer_that_does_not_fit(detector: Path, tmp_path: Path, nibble: Run) -> None:
     small = tmp_path / "small.yaml"
     memories = {"feature_bytes": 16384, "weight_bytes": 128, "parameter_entries": 16, "table_count": 5}
-    others = {"pixels": 1, "accumulators": 64, "output_bytes": 4096, "queue_depth": 8, "bus_bytes": 8}
+    others = {"ultra_ram": False, "accumulators": 64, "output_bytes": 4096, "queue_depth": 8, "bus_bytes": 8}
     lanes = {"inputs": 8, "outputs": 16, "dsp_outputs": 16, "requantize_lanes": 8, "vector_lanes": 8}
     small.write_text("\n".join(f"{key}: {value}" for key, value in (memories | others | lanes).items()))
     code, _, said = nibble("compile", detector, "--board", "pynq-z2", "--dpu", small, "-o", tmp_path / "p.dpu")

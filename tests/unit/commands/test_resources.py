@@ -41,7 +41,7 @@ def test_the_sum_against_the_part(asked: list[Design], tmp_path: Path, nibble: R
         **{"lut": 300, "lutram": 30, "ff": 0, "bram36": 1.5, "uram": 0, "dsp": 0},
     }
     assert summary == {
-        **{"dpu": "z7020", "board": "pynq-z2", "part": "xc7z020clg400-1"},
+        **{"dpu": "z7020", "board": "pynq-z2", "part": "xc7z020clg400-1", "cores": 1},
         **{"lut": 1000, "ff": 20, "bram36": 1.5, "uram": 0, "dsp": 96, "fits": True},
         "available": load_board("pynq-z2").available.model_dump(),
     }
@@ -50,9 +50,17 @@ def test_the_sum_against_the_part(asked: list[Design], tmp_path: Path, nibble: R
     assert {"Inputs": 16, "DspOutputs": 22, "Packed": 1}.items() <= dict(wanted.parameters).items()
 
 
-def test_the_board_names_the_size(asked: list[Design], nibble: Run) -> None:
-    assert nibble("resources", "--board", "zcu104")[0] == 0
+def test_all_cores_of_the_board_that_has_the_size(asked: list[Design], tmp_path: Path, nibble: Run) -> None:
+    path = tmp_path / "r.json"
+    code, said, _ = nibble("resources", "--board", "zcu104", "--json", path)
+    assert code == 0
     assert (asked[0].family, dict(asked[0].parameters)["Inputs"]) == ("xcup", 32)
+    assert [line.split() for line in said.splitlines()[4:6]] == [
+        ["sum", "-", "1,000", "30", "20", "1.5", "0", "96"],
+        ["2", "cores", "-", "2,000", "60", "40", "3", "0", "192"],
+    ]
+    summary = json.loads(path.read_text())
+    assert (summary["cores"], summary["lut"], summary["dsp"]) == (2, 2000, 192)
 
 
 def test_what_does_not_fit(asked: list[Design], tmp_path: Path, nibble: Run) -> None:
@@ -60,7 +68,7 @@ def test_what_does_not_fit(asked: list[Design], tmp_path: Path, nibble: Run) -> 
     text = (
         "part: xc7z010\ndpu: tiny\nclock_mhz: 100\nddr_bytes: 1\nddr_bytes_per_second: 1.0e+9\nddr_latency_cycles: 1\n"
     )
-    board.write_text(text + "available: {lut: 999, ff: 20, bram36: 1, uram: 0, dsp: 96}\n")
+    board.write_text(text + "cores: 1\navailable: {lut: 999, ff: 20, bram36: 1, uram: 0, dsp: 96}\n")
     path = tmp_path / "r.json"
     code, said, problem = nibble("resources", "--board", board, "--json", path)
     assert code == 1
@@ -79,12 +87,6 @@ def test_what_does_not_fit(asked: list[Design], tmp_path: Path, nibble: Run) -> 
 )
 def test_what_is_not_given(options: tuple[str, ...], text: str, nibble: Run) -> None:
     assert nibble("resources", *options) == (2, "", f"nibble: {text}\n")
-
-
-def test_three_pixels_are_not_built_yet(nibble: Run) -> None:
-    code, _, problem = nibble("resources", "--dpu", "zu7ev")
-    assert (code, problem.count("\n")) == (2, 1)
-    assert "Pixels (3) must be 1." in problem
 
 
 def test_the_smallest_size_for_real(tmp_path: Path, nibble: Run) -> None:

@@ -13,7 +13,6 @@ from nibble.targets.dpu import isa
 
 SMALL: dict[str, Any] = {
     "dsp_outputs": 8,
-    "pixels": 1,
     "feature_bytes": 8192,
     "weight_bytes": 8192,
     "parameter_entries": 64,
@@ -24,6 +23,7 @@ SMALL: dict[str, Any] = {
     "vector_lanes": 8,
     "bus_bytes": 8,
     "queue_depth": 4,
+    "ultra_ram": False,
 }
 SIZES = [
     DpuConfig(name="8x8", inputs=8, outputs=8, **SMALL),

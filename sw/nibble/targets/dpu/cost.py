@@ -54,8 +54,8 @@ class Machine:
 
     @property
     def ddr_bytes(self) -> float:
-        """DDR bytes per cycle, all engines together."""
-        return self.board.ddr_bytes_per_second / (self.board.clock_mhz * 1e6)
+        """DDR bytes per cycle, all engines of a core together."""
+        return self.board.ddr_bytes_per_cycle
 
     @property
     def ddr_words(self) -> float:
@@ -84,8 +84,7 @@ class Machine:
 
     def conv(self, pixels: int, passes: int) -> int:
         """Return the array's cycles for `passes` = blocks x kernel, none shorter than its weights' loading."""
-        streamed = math.ceil(pixels / self.dpu.pixels)
-        return (passes - 1) * max(streamed, self.weights) + streamed
+        return (passes - 1) * max(pixels, self.weights) + pixels
 
     @property
     def planes(self) -> int:
@@ -106,7 +105,7 @@ class Machine:
         if isinstance(instruction, isa.Pool):
             window = instruction.kernel_h * instruction.kernel_w + instruction.from_output
             return POOL_LATENCY + window * instruction.out_rows * instruction.out_cols * instruction.blocks
-        steps = self.dpu.inputs // self.dpu.requantize_lanes
+        steps = self.dpu.inputs // self.dpu.vector_lanes
         return BINARY_LATENCY + steps + max(2 + instruction.from_output, steps) * (instruction.pixels - 1)
 
     def transfer(self, instruction: isa.LoadFeatures | isa.LoadWeights | isa.Store) -> Transfer:

@@ -308,7 +308,6 @@ def sizes(draw: Any) -> DpuConfig:
         inputs=inputs,
         outputs=outputs,
         dsp_outputs=outputs,
-        pixels=1,
         feature_bytes=memory(2 * 9 * 9 * inputs, 16384, inputs),
         weight_bytes=memory(2 * 25 * inputs * outputs, 32768, 16),
         parameter_entries=memory(outputs, 4 * outputs, outputs),
@@ -319,6 +318,7 @@ def sizes(draw: Any) -> DpuConfig:
         vector_lanes=8,
         bus_bytes=8,
         queue_depth=8,
+        ultra_ram=False,
     )
 
 
