@@ -3,8 +3,8 @@
 /// A range [offset, offset + bytes) comes as the bus words from the one that holds its first byte to the one that holds
 /// its last, `data_last_o` with the latter. Requests are taken ahead of the data of those before. Bursts: axi_split.
 /// Throughput: a word a cycle while the latency of the memory is below 16 * (Bursts - 1) cycles.
-/// Errors: a range beyond `size_i` gives no data but a cycle of `range_error_o`; a response other than OKAY gives a cycle
-/// of `axi_error_o`, not later than its word is at the output.
+/// Errors: a range beyond `size_i` gives no data but a cycle of `range_error_o`; `axi_error_o` is high as a word is taken
+/// whose response was not OKAY.
 /// Abort: `abort_i` ends all; what is under way is taken from the bus and dropped. No request is taken while it is high
 /// and until the bus is quiet, which `idle_o` tells.
 module axi_reader #(
@@ -99,14 +99,12 @@ module axi_reader #(
       m_axi_arvalid <= 1'b0;
       bursts_q <= '0;
       words_q <= '0;
-      axi_error_o <= 1'b0;
     end else begin
       aborted_q <= draining && (abort_i || bursts_q != 0);
       if (!m_axi_arvalid || m_axi_arready) m_axi_arvalid <= issue;
       bursts_q <= bursts_q + BurstBits'(issue) - BurstBits'(received);
       if (draining) words_q <= '0;
       else words_q <= words_q + (issue ? WordBits'(burst_length) + 1'b1 : '0) - WordBits'(popped);
-      axi_error_o <= m_axi_rvalid && m_axi_rresp != 2'b00 && !draining;
     end
     if (issue) begin
       m_axi_araddr <= burst_address;
@@ -129,20 +127,21 @@ module axi_reader #(
       .valid_o(unused_valid)
   );
 
-  logic queued;
+  logic queued, faulty;
   assign data_valid_o = queued && !draining;
+  assign axi_error_o  = popped && faulty;
 
   axi_fifo #(
-      .Width(BusBytes * 8 + 1),
+      .Width(BusBytes * 8 + 2),
       .Depth(Words)
   ) u_words (
       .clk_i,
       .rst_ni,
       .clear_i(draining),
       .push_i(m_axi_rvalid),
-      .data_i({m_axi_rlast && ends_range, m_axi_rdata}),
+      .data_i({m_axi_rresp != 2'b00, m_axi_rlast && ends_range, m_axi_rdata}),
       .pop_i(popped),
-      .data_o({data_last_o, data_o}),
+      .data_o({faulty, data_last_o, data_o}),
       .valid_o(queued)
   );
 

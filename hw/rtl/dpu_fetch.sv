@@ -4,7 +4,7 @@
 /// SIZE. `valid_o` offers the instruction at `address_o` to engine `engine_o` until `taken_i`; END is not offered, `end_o`
 /// rises instead. `blocked_o`: nothing more will come, or an instruction waits to be taken. An error is told once and ends
 /// the fetching: illegal_instruction (opcode, bits that must be zero, enum values, masks, PROGRAM no multiple of 32),
-/// ddr_range (no whole instruction up to SIZE), axi.
+/// ddr_range (no whole instruction up to SIZE), axi (`axi_error_i`, as a word is taken; those behind END never are).
 /// Latency: one cycle from the last word of an instruction to its offer; one instruction in 32 / BusBytes + 2 cycles.
 module dpu_fetch
   import isa_pkg::*;
@@ -58,7 +58,7 @@ module dpu_fetch
   logic [InstructionBits-1:0] instr_q;
   logic [$clog2(Words)-1:0] word_q;
   logic [31:0] address_q, ahead_q, left;
-  logic end_q, fail, running, short;
+  logic end_q, fail, running, short, faulty_q;
   error_e code;
 
   // Requests run ahead of what is used; the reader bounds how far.
@@ -135,18 +135,12 @@ module dpu_fetch
     code = ErrorNone;
     unique case (state_q)
       StRead: begin
-        fail = program_i[4:0] != '0 || short || axi_error_i;
-        if (program_i[4:0] != '0) code = ErrorIllegalInstruction;
-        else if (short) code = ErrorDdrRange;
-        else code = ErrorAxi;
+        fail = program_i[4:0] != '0 || short;
+        code = program_i[4:0] != '0 ? ErrorIllegalInstruction : ErrorDdrRange;
       end
       StCheck: begin
-        fail = !legal || axi_error_i;
-        code = legal ? ErrorAxi : ErrorIllegalInstruction;
-      end
-      StOffer: begin
-        fail = axi_error_i;
-        code = ErrorAxi;
+        fail = !legal || faulty_q;
+        code = faulty_q ? ErrorAxi : ErrorIllegalInstruction;
       end
       default: ;
     endcase
@@ -172,12 +166,14 @@ module dpu_fetch
           address_q <= program_i;
           ahead_q <= program_i;
           word_q <= '0;
+          faulty_q <= 1'b0;
           state_q <= StRead;
         end
         StRead:
         if (data_valid_i) begin
           instr_q <= {data_i, instr_q[InstructionBits-1:BusBytes*8]};
-          word_q  <= word_q == ($clog2(Words))'(Words - 1) ? '0 : word_q + 1'b1;
+          if (axi_error_i) faulty_q <= 1'b1;
+          word_q <= word_q == ($clog2(Words))'(Words - 1) ? '0 : word_q + 1'b1;
           if (word_q == ($clog2(Words))'(Words - 1)) state_q <= StCheck;
         end
         StCheck: begin

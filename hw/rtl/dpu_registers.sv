@@ -1,8 +1,9 @@
 /// The AXI4-Lite registers (isa_pkg): 32-bit words, one access under way in each direction.
 ///
 /// Writes take address and data together; byte strobes count. Reads of other addresses give 0, writes to them and to
-/// read-only registers do nothing; every response is OKAY. Counters run while `busy_i` and saturate; a start clears them
-/// and the done and error flags. BASE keeps its low 12 bits 0.
+/// read-only registers do nothing; every response is OKAY. What a run is told (EXPECTED_HASH, BASE, SIZE, PROGRAM) keeps its
+/// value while busy, as a start is then ignored. Counters run while `busy_i` and saturate; a start clears them and the done
+/// and error flags. BASE keeps its low 12 bits 0.
 /// Latency: one cycle from a read address to its data.
 module dpu_registers
   import isa_pkg::*;
@@ -47,7 +48,7 @@ module dpu_registers
     input  logic           [  2:0] completed_i
 );
 
-  logic write, done, failed, busy, done_q, error_q, enable_q, pending_q;
+  logic write, done, failed, running, busy, done_q, error_q, enable_q, pending_q;
   logic [31:0] mask, cycles_q, mac_q, features_q, weights_q, store_q, instructions_q;
   logic [63:0] base_q;
   logic [31:0] hash_q, size_q, program_q;
@@ -66,7 +67,8 @@ module dpu_registers
   // An end in the cycle of a soft reset is forgotten.
   assign done = done_i && !soft_reset_o;
   assign failed = failed_i && !soft_reset_o;
-  assign busy = busy_i || start_o || soft_reset_o;
+  assign running = busy_i || start_o;
+  assign busy = running || soft_reset_o;
 
   assign expected_hash_o = hash_q;
   assign base_o = {base_q[63:12], 12'b0};
@@ -103,17 +105,17 @@ module dpu_registers
             enable_q <= s_axi_wdata[2];
             soft_reset_o <= s_axi_wdata[1];
             if (s_axi_wdata[1]) {done_q, error_q, pending_q} <= '0;
-            if (s_axi_wdata[0] && !s_axi_wdata[1] && !busy_i && !start_o) begin
+            if (s_axi_wdata[0] && !s_axi_wdata[1] && !running) begin
               start_o <= 1'b1;
               {done_q, error_q} <= '0;
             end
           end
           RegInterrupt: if (s_axi_wstrb[0] && s_axi_wdata[0]) pending_q <= done || failed;
-          RegExpectedHash: hash_q <= merged(hash_q);
-          RegBaseLow: base_q[31:0] <= merged(base_q[31:0]);
-          RegBaseHigh: base_q[63:32] <= merged(base_q[63:32]);
-          RegSize: size_q <= merged(size_q);
-          RegProgram: program_q <= merged(program_q);
+          RegExpectedHash: if (!running) hash_q <= merged(hash_q);
+          RegBaseLow: if (!running) base_q[31:0] <= merged(base_q[31:0]);
+          RegBaseHigh: if (!running) base_q[63:32] <= merged(base_q[63:32]);
+          RegSize: if (!running) size_q <= merged(size_q);
+          RegProgram: if (!running) program_q <= merged(program_q);
           default: ;
         endcase
       end

@@ -126,7 +126,7 @@ module load_store_bench #(
   logic request_ready;
   logic [31:0] offset[3];
   logic [23:0] bytes[3];
-  logic read_valid, read_last, range_error, axi_error;
+  logic read_valid, read_last, read_faulty, write_faulty, range_error, axi_error;
   logic [1:0] read_ready;
   logic [BusBytes*8-1:0] read_data, write_data;
   logic write_valid, write_ready, write_done;
@@ -257,6 +257,7 @@ module load_store_bench #(
   assign accept = request_valid[running_engine] && request_ready;
   assign write_ready = requests.size() != 0 && running_engine == 2 && !pause_word && !abort;
   assign take = read_valid && read_ready[running_engine[0]];
+  assign axi_error = running_engine == 2 ? write_faulty : take && read_faulty;
   assign push_word = requests.size() != 0 && running_engine != 2 && (!read_valid || take) && !pause_word
       && now >= requests[0].since + 32'(latency);
 
@@ -267,7 +268,7 @@ module load_store_bench #(
     faulted <= judging && now >= judged_at;
     range_error <= faulted;
     if (now >= judged_at) judging <= 0;
-    axi_error  <= 0;
+    write_faulty <= 0;
     write_done <= 0;
     if (take) read_valid <= 0;
     if (push_word || (write_valid && write_ready)) begin
@@ -279,7 +280,8 @@ module load_store_bench #(
           image[request.word+n] <= write_data[n*8+:8];
       end
       read_last <= request.word + BusBytes >= request.last;
-      axi_error <= faulty == request.word / BusBytes + 1;
+      read_faulty  <= faulty == request.word / BusBytes + 1;
+      write_faulty <= faulty == request.word / BusBytes + 1 && running_engine == 2;
       requests[0].word = request.word + BusBytes;
       if (request.word + BusBytes >= request.last) begin
         void'(requests.pop_front());
@@ -304,7 +306,7 @@ module load_store_bench #(
     if (!ap_rst_n || abort) begin
       requests.delete();
       answers.delete();
-      {read_valid, axi_error, write_done} <= '0;
+      {read_valid, write_faulty, write_done} <= '0;
       {judging, faulted, range_error} <= '0;
     end
 

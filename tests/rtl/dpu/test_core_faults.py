@@ -304,6 +304,29 @@ def test_start_while_busy_is_ignored() -> None:
     assert rtl.read(Register.INSTRUCTIONS) == (len(memory) - good()[1]) // 32
 
 
+def test_what_a_run_is_told_cannot_change_while_busy() -> None:
+    rtl = core(TINY, LATE)
+    memory = start(rtl)
+    told = (Register.EXPECTED_HASH, Register.BASE_LOW, Register.BASE_HIGH, Register.SIZE, Register.PROGRAM)
+    values = [rtl.read(register) for register in told]
+    for register in told:
+        rtl.write(register, 0xFFFFF000)
+    assert rtl.advance() is _Outcome.INTERRUPTED
+    assert [rtl.read(register) for register in told] == values
+    np.testing.assert_array_equal(memory, good()[2])
+
+
+def test_errors_behind_the_end_do_no_harm() -> None:
+    """Of what is read ahead only instructions that are reached count."""
+    memory = short(POOL, isa.End(), *[POOL] * 10)
+    for first in range(64, 12 * 32, 32):
+        ddr = dataclasses.replace(LATE, error_range=(first, len(memory)))
+        assert core(TINY, ddr).run(memory, 0).error == "none"
+    ddr = dataclasses.replace(LATE, error_range=(32, 33))
+    result = core(TINY, ddr).run(memory, 0)
+    assert (result.error, result.error_address) == ("axi", 32)
+
+
 def test_polling_sees_the_end() -> None:
     """A host that polls STATUS finds busy, then done or error: never neither."""
     rtl = core(TINY, QUICK)

@@ -121,6 +121,8 @@ class Model:
             return
         register, data, strobe = pins["s_axi_awaddr"] & ~3, pins["s_axi_wdata"], pins["s_axi_wstrb"]
         if register in self.plain:
+            if was_busy:
+                return
             mask = sum(0xFF << 8 * n for n in range(4) if strobe >> n & 1)
             self.plain[register] = self.plain[register] & ~mask | data & mask
         elif register == Register.INTERRUPT and strobe & data & 1:
@@ -188,6 +190,16 @@ def test_random_accesses(pins: Pins, seed: int) -> None:
         starts, ends = starts + model.start, ends + ended
         model.step(found)
     assert min(starts, ends) > 9
+
+
+@pytest.mark.parametrize("register", WRITABLE[:5])
+def test_what_a_run_is_told_stays_while_busy(pins: Pins, register: Register) -> None:
+    bus = Bus(pins, register)
+    bus.write(register, 0x12345000)
+    bus.write(register, 0xABCDE000, busy_i=1)
+    assert bus.get(register) == 0x12345000
+    bus.write(register, 0xABCDE000, busy_i=0)
+    assert bus.get(register) == 0xABCDE000
 
 
 def test_interrupt_is_cleared_by_one_alone(pins: Pins) -> None:
