@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -12,13 +12,14 @@ import numpy.typing as npt
 from nibble.targets.dpu import isa, tiling, weights
 from nibble.targets.dpu.context import Context
 from nibble.targets.dpu.cost import Machine
-from nibble.targets.dpu.features import Unfold, load_patch
+from nibble.targets.dpu.features import load_patch
 from nibble.targets.dpu.fields import conv_fields, width_fields
 from nibble.targets.dpu.geometry import Tile, patch, tiles
 from nibble.targets.dpu.layout import Buffer, Plane, View
 from nibble.targets.dpu.ops import ConvOp, Window
 from nibble.targets.dpu.step import FEATURES, PARAMETERS, TABLES, WEIGHTS, Load, Step
 from nibble.targets.dpu.store import store_tile
+from nibble.targets.dpu.unfold import Unfold, unfold
 
 
 @dataclass(frozen=True)
@@ -31,16 +32,14 @@ class _Conv:
     buffer: Buffer
     planes: Sequence[Plane]
     packed: npt.NDArray[np.int8]
-    unfold: Unfold | None
+    slots: Sequence[int | None]
+    unfold: Unfold
     four_bit: bool
 
     @property
     def window(self) -> Window:
-        """The window over loaded pixel words: an unfolded kernel row is one word wide."""
-        if self.unfold is None:
-            return self.op.window
-        kernel, strides = self.op.window.kernel, self.op.window.strides
-        return replace(self.op.window, kernel=(kernel[0], 1), strides=(strides[0], 1))
+        """The window over loaded pixel words."""
+        return self.unfold.in_words(self.op.window)
 
     @property
     def groups(self) -> int:
@@ -72,7 +71,7 @@ def conv_steps(context: Context, op: ConvOp, view: View, buffer: Buffer, machine
         cols=buffer.cols,
         planes=max(map(len, members)),
         groups=conv.groups,
-        window=op.window if conv.unfold is None else conv.window,
+        window=conv.window,
         raw=op.scale is None,
         weight_bits=4 if conv.four_bit else 8,
         output_planes=buffer.blocks,
@@ -88,23 +87,19 @@ def conv_steps(context: Context, op: ConvOp, view: View, buffer: Buffer, machine
 
 
 def _prepare(context: Context, op: ConvOp, view: View, buffer: Buffer) -> _Conv:
-    lanes, outputs = context.lanes, context.dpu.outputs
-    four_bit = op.weight_bits == 4
-    unfold = _unfold(op, view, lanes)
-    if unfold is not None:
-        return _Conv(context, op, view, buffer, view.planes, weights.unfolded(op, lanes, outputs), unfold, four_bit)
     planes, places = weights.distinct_places(view)
-    packed = weights.arrange(op, places, len(planes), lanes, outputs)
-    return _Conv(context, op, view, buffer, planes, packed, None, four_bit)
+    slots = weights.slots(op, context.dpu.outputs)
+    words = _unfold(context, op, planes)
+    packed = weights.arrange(op, places, len(planes), slots, context.lanes, words)
+    return _Conv(context, op, view, buffer, planes, packed, slots, words, op.weight_bits == 4)
 
 
-def _unfold(op: ConvOp, view: View, lanes: int) -> Unfold | None:
-    """Put a kernel row of an interleaved picture into one pixel word, where it fits."""
-    taps = op.window.kernel[1]
-    interleaved = len(view.planes) == 1 and view.planes[0].buffer.interleaved
-    whole = [lane for _, lane in view.places] == list(range(view.channels))
-    fits = taps > 1 and taps * view.planes[0].buffer.pixel_bytes <= lanes and op.window.dilations[1] == 1
-    return Unfold(taps, op.window.strides[1]) if interleaved and whole and fits else None
+def _unfold(context: Context, op: ConvOp, planes: Sequence[Plane]) -> Unfold:
+    """Put pixels that follow one another without filling into common words."""
+    buffer = planes[0].buffer
+    if not buffer.interleaved or any(plane.buffer is not buffer for plane in planes):
+        return Unfold(taps=1, step=1, words=op.window.kernel[1])
+    return unfold(op.window, buffer.lanes, context.lanes)
 
 
 def _part_steps(conv: _Conv, part: _Part, members: Sequence[int], chunk: int) -> Iterator[Step]:
@@ -119,7 +114,7 @@ def _step(conv: _Conv, part: _Part, planes: tuple[int, ...], first: bool, last: 
     loaded = load_patch(
         context,
         [conv.planes[plane] for plane in planes],
-        patch(tile, op.window),
+        patch(tile, conv.unfold.in_pixels(op.window)),
         op.pad,
         (op.output, "features", tile, planes),
         conv.unfold,
@@ -156,10 +151,9 @@ def _constant_loads(conv: _Conv, group: int, planes: tuple[int, ...]) -> list[Lo
     context, op, outputs = conv.context, conv.op, conv.context.dpu.outputs
     lanes = slice(group * outputs, (group + 1) * outputs)
     content = weights.pack(conv.packed[list(planes), :, :, lanes], 4 if conv.four_bit else 8)
-    slots = [channel if channel < op.channels else None for channel in range(lanes.start, lanes.stop)]
     loads = [
         context.constant_load(WEIGHTS, (op.output, "weights", group, planes), content),
-        context.constant_load(PARAMETERS, (op.output, "parameters", group), weights.parameters(op, slots)),
+        context.constant_load(PARAMETERS, (op.output, "parameters", group), weights.parameters(op, conv.slots[lanes])),
     ]
     if op.table is not None:
         loads.append(context.constant_load(TABLES, (op.output, "table"), op.table.tobytes()))

@@ -10,14 +10,7 @@ from nibble.targets.dpu.context import Context
 from nibble.targets.dpu.geometry import Patch
 from nibble.targets.dpu.layout import Plane
 from nibble.targets.dpu.step import FEATURES, Load, Region
-
-
-@dataclass(frozen=True)
-class Unfold:
-    """Read an interleaved picture so that each pixel word holds `taps` neighbouring pixels, one word every `stride`."""
-
-    taps: int
-    stride: int
+from nibble.targets.dpu.unfold import Unfold
 
 
 @dataclass(frozen=True)
@@ -37,9 +30,13 @@ class Loaded:
 def load_patch(
     context: Context, planes: Sequence[Plane], patch: Patch, pad: int, key: Hashable, unfold: Unfold | None = None
 ) -> Loaded:
-    """Bring `patch` of `planes` on chip, plane after plane, padding filled with the stored code `pad`."""
+    """Bring `patch` of `planes` on chip, plane after plane, padding filled with the stored code `pad`.
+
+    With `unfold` the patch is as wide as its words, which `cols` and `plane` count.
+    """
     patch, lead = _even_start(planes, patch)
-    cols = patch.cols if unfold is None else (patch.cols - unfold.taps) // unfold.stride + 1
+    unfold = unfold or Unfold(taps=1, step=1)
+    cols = (patch.cols - unfold.taps) // unfold.step + 1
     pixels = patch.rows * cols
     runs = list(_runs(planes))
 
@@ -91,13 +88,12 @@ def _region(run: Sequence[Plane], patch: Patch) -> Region:
 
 
 def _instruction(
-    context: Context, run: Sequence[Plane], patch: Patch, pad: int, address: int, unfold: Unfold | None
+    context: Context, run: Sequence[Plane], patch: Patch, pad: int, address: int, unfold: Unfold
 ) -> isa.Instruction:
     first, buffer = run[0], run[0].buffer
     scale = 2 if first.upsample else 1
     top, left = max(patch.row, 0), max(patch.col, 0)
     row_stride = buffer.cols * buffer.pixel_bytes
-    taps, stride = (unfold.taps, unfold.stride) if unfold else (1, 1)
     source = context.addresses[buffer] + first.block * buffer.plane_bytes
     source += top // scale * row_stride + left // scale * buffer.pixel_bytes
     return isa.LoadFeatures(
@@ -112,10 +108,10 @@ def _instruction(
         address=address,
         rows=patch.rows,
         width=max(buffer.cols * scale - left, 0) * buffer.pixel_bytes,
-        cols=(patch.cols - taps) // stride + 1,
+        cols=(patch.cols - unfold.taps) // unfold.step + 1,
         pad_left=max(-patch.col, 0) * buffer.pixel_bytes,
-        pitch=stride * buffer.pixel_bytes,
-        lanes=taps * buffer.pixel_bytes,
+        pitch=unfold.step * buffer.pixel_bytes,
+        lanes=unfold.taps * buffer.pixel_bytes,
         pad_top=min(max(-patch.row, 0), patch.rows),
         pad_bottom=min(max(patch.row + patch.rows - buffer.rows * scale, 0), patch.rows),
         pad=(pad & 0xF) * 0x11 if buffer.narrow else pad & 0xFF,

@@ -35,6 +35,11 @@ class Buffer:
         return self.shift is not None
 
     @property
+    def lanes(self) -> int:
+        """Elements of a pixel, when they are activations."""
+        return self.pixel_bytes * (2 if self.narrow else 1)
+
+    @property
     def plane_bytes(self) -> int:
         """Bytes of one block."""
         return self.rows * self.cols * self.pixel_bytes

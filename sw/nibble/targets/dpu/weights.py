@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from nibble.targets.dpu.layout import Place, Plane, View
 from nibble.targets.dpu.ops import ConvOp
+from nibble.targets.dpu.unfold import Unfold
 
 Int8Array = npt.NDArray[np.int8]
 
@@ -41,24 +42,34 @@ def dense(op: ConvOp) -> Int8Array:
     return full
 
 
-def arrange(op: ConvOp, places: Sequence[Place], planes: int, lanes: int, outputs: int) -> Int8Array:
-    """Return weights as (planes, kh, kw, O rounded up to `outputs`, lanes), channels where `places` puts them."""
-    weights = dense(op)
-    count, _, kh, kw = weights.shape
-    packed = np.zeros((planes, kh, kw, -(-count // outputs) * outputs, lanes), np.int8)
-    plane, lane = (np.array(column) for column in zip(*places, strict=True))
-    packed[plane, :, :, :count, lane] = weights.transpose(1, 2, 3, 0)
-    return packed
+def slots(op: ConvOp, outputs: int) -> list[int | None]:
+    """Return the row of `op.weights` for each output lane, `outputs` lanes for each group of channels.
 
-
-def unfolded(op: ConvOp, lanes: int, outputs: int) -> Int8Array:
-    """Return weights as (1, kh, 1, O rounded up, lanes) for an unfolded picture.
-
-    Lane = kernel column * channels + channel.
+    With a block, each of its positions has an equal share of the lanes.
     """
-    count, channels, kh, kw = op.weights.shape
-    packed = np.zeros((1, kh, 1, -(-count // outputs) * outputs, lanes), np.int8)
-    packed[0, :, 0, :count, : kw * channels] = op.weights.transpose(2, 0, 3, 1).reshape(kh, count, kw * channels)
+    lanes, positions = outputs >> op.fold, range(1 << op.fold)
+    return [
+        position * op.channels + channel if channel < op.channels else None
+        for first in range(0, op.channels, lanes)
+        for position in positions
+        for channel in range(first, first + lanes)
+    ]
+
+
+def arrange(
+    op: ConvOp, places: Sequence[Place], planes: int, rows: Sequence[int | None], lanes: int, unfold: Unfold
+) -> Int8Array:
+    """Return weights as (planes, kh, words, output lanes, lanes), channels where `places` and `unfold` put them.
+
+    Output lanes hold `rows` of the weights, zeros where there is none.
+    """
+    plane, lane = (np.array(column) for column in zip(*places, strict=True))
+    used = [at for at, row in enumerate(rows) if row is not None]
+    weights = dense(op)[[row for row in rows if row is not None]].transpose(1, 0, 2, 3)
+    packed = np.zeros((planes, weights.shape[2], unfold.words, len(rows), lanes), np.int8)
+    for i, j in np.ndindex(weights.shape[2:]):
+        word, tap = divmod(j, unfold.taps)
+        packed[plane[:, None], i, word, used, lane[:, None] + tap * unfold.lanes] = weights[:, :, i, j]
     return packed
 
 
@@ -79,13 +90,13 @@ def pack(weights: Int8Array, bits: int) -> bytes:
     return (pairs[:, 0] | pairs[:, 1] << 4).astype(np.uint8).tobytes()
 
 
-def parameters(op: ConvOp, slots: Sequence[int | None]) -> bytes:
-    """Return bias and scale for output lanes that hold channels `slots`; lanes without a channel get zeros."""
-    entries = np.zeros(len(slots), np.dtype([("bias", "<i4"), ("scale", "<f4")]))
-    used = [lane for lane, channel in enumerate(slots) if channel is not None]
-    channels = [channel for channel in slots if channel is not None]
-    entries["bias"][used] = op.bias[channels]
+def parameters(op: ConvOp, rows: Sequence[int | None]) -> bytes:
+    """Return bias and scale for output lanes that hold `rows` of the weights; lanes without one get zeros."""
+    entries = np.zeros(len(rows), np.dtype([("bias", "<i4"), ("scale", "<f4")]))
+    used = [lane for lane, row in enumerate(rows) if row is not None]
+    chosen = [row for row in rows if row is not None]
+    entries["bias"][used] = op.bias[chosen]
     entries["scale"] = 1.0
     if op.scale is not None:
-        entries["scale"][used] = op.scale[channels]
+        entries["scale"][used] = op.scale[chosen]
     return entries.tobytes()

@@ -13,9 +13,10 @@ from nibble.config import load_dpu
 from nibble.simulate.cppsim import Cppsim
 from nibble.targets.dpu import isa, layout
 from nibble.targets.dpu.context import Constants, Context
-from nibble.targets.dpu.features import Unfold, load_patch
+from nibble.targets.dpu.features import load_patch
 from nibble.targets.dpu.geometry import Patch
 from nibble.targets.dpu.layout import Buffer, Plane
+from nibble.targets.dpu.unfold import Unfold
 
 TINY = load_dpu("tiny")
 LANES = TINY.inputs

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,6 +10,7 @@ from hypothesis.extra import numpy as hn
 from nibble.targets.dpu import layout, weights
 from nibble.targets.dpu.layout import Buffer, Plane, View
 from nibble.targets.dpu.ops import ConvOp, Window
+from nibble.targets.dpu.unfold import Unfold
 
 LANES, OUTPUTS = 4, 8
 
@@ -36,7 +39,7 @@ def test_eight_bit_weights_are_bytes() -> None:
 def test_a_channel_s_weights_go_where_its_lane_is() -> None:
     op = conv(numbered(5, 3, 2, 2))
     places = [(1, 3), (0, 0), (1, 2)]
-    packed = weights.arrange(op, places, planes=2, lanes=LANES, outputs=OUTPUTS)
+    packed = weights.arrange(op, places, 2, weights.slots(op, OUTPUTS), LANES, Unfold(taps=1, step=1, words=2))
     assert packed.shape == (2, 2, 2, OUTPUTS, LANES)
     for channel, (plane, lane) in enumerate(places):
         assert np.array_equal(packed[plane, :, :, :5, lane], op.weights[:, channel].transpose(1, 2, 0))
@@ -55,11 +58,29 @@ def test_groups_become_blocks_on_the_diagonal() -> None:
 
 def test_an_unfolded_kernel_row_fills_a_pixel_word() -> None:
     op = conv(numbered(5, 3, 2, 3))
-    packed = weights.unfolded(op, lanes=16, outputs=OUTPUTS)
+    places = [(0, channel) for channel in range(3)]
+    packed = weights.arrange(op, places, 1, weights.slots(op, OUTPUTS), 16, Unfold(taps=3, step=1, words=1, lanes=3))
     assert packed.shape == (1, 2, 1, OUTPUTS, 16)
     for row, column, channel in np.ndindex(2, 3, 3):
         assert np.array_equal(packed[0, row, 0, :5, column * 3 + channel], op.weights[:, channel, row, column])
     assert not packed[..., 9:].any()
+
+
+def test_a_kernel_row_may_need_several_words() -> None:
+    op = conv(numbered(5, 3, 1, 4))
+    places = [(0, channel) for channel in (2, 0, 1)]
+    packed = weights.arrange(op, places, 1, weights.slots(op, OUTPUTS), 12, Unfold(taps=3, step=1, words=2, lanes=4))
+    for column, channel in np.ndindex(4, 3):
+        lane = column % 3 * 4 + places[channel][1]
+        assert np.array_equal(packed[0, 0, column // 3, :5, lane], op.weights[:, channel, 0, column])
+    assert np.count_nonzero(packed) == np.count_nonzero(op.weights)
+
+
+def test_positions_of_a_block_share_the_lanes_evenly() -> None:
+    op = conv(numbered(12, 1, 1, 1), block=(2, 2))
+    assert (op.channels, op.fold) == (3, 2)
+    assert weights.slots(op, 16) == [0, 1, 2, None, 3, 4, 5, None, 6, 7, 8, None, 9, 10, 11, None]
+    assert weights.slots(replace(op, block=(1, 1)), 16) == [*range(12), None, None, None, None]
 
 
 def test_depthwise_weights_lie_lane_by_lane() -> None:
