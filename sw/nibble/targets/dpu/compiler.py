@@ -16,6 +16,7 @@ from nibble.targets.dpu.context import Constants, Context
 from nibble.targets.dpu.cost import Machine
 from nibble.targets.dpu.legalize import legalize, unsupported
 from nibble.targets.dpu.manifest import completed, describe
+from nibble.targets.dpu.narrow import narrow
 from nibble.targets.dpu.ops import HostOp
 from nibble.targets.dpu.order import batch_hosts
 from nibble.targets.dpu.place import Placed, place
@@ -25,7 +26,7 @@ from nibble.targets.dpu.program import Program
 def compile_graph(graph: ir.IntegerGraph, board: Board, dpu: DpuConfig) -> Program:
     """Return the program of `graph`, as `lower` gives it. Raises UnsupportedError when it is empty or does not fit."""
     graph = optimize(_leave_to_host(graph))
-    placement = place(batch_hosts(legalize(graph)), graph, dpu.inputs)
+    placement = place(narrow(batch_hosts(legalize(graph))), graph, dpu.inputs)
     if not placement.ops:
         raise UnsupportedError(dpu.name, "a graph that computes nothing")
     kept = [name for name in (*graph.outputs, *(head.tensor for head in graph.heads)) if name in placement.views]

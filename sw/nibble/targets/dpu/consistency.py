@@ -72,14 +72,14 @@ def _check_run(segment: DpuSegment, manifest: Manifest, image_bytes: int, where:
 
 def _check_tensor(tensor: TensorMap, memory_bytes: int, name: str, where: Where) -> None:
     _, channels, rows, cols = tensor.shape
-    lane_bytes = 4 if tensor.dtype == "int32" else 1
     consistent = (
         channels * rows * cols <= MOST_ELEMENTS
         and len(tensor.planes) == len(tensor.lanes) == channels
         and len(tensor.doubled) == len(tensor.addresses)
-        and tensor.pixel_bytes % lane_bytes == 0
+        and (tensor.bits == 32) == (tensor.dtype == "int32")
+        and 8 * tensor.pixel_bytes % tensor.bits == 0
         and all(plane < len(tensor.addresses) for plane in tensor.planes)
-        and all((lane + 1) * lane_bytes <= tensor.pixel_bytes for lane in tensor.lanes)
+        and all((lane + 1) * tensor.bits <= 8 * tensor.pixel_bytes for lane in tensor.lanes)
         and not (any(tensor.doubled) and (rows % 2 or cols % 2))
         and all(
             address + (rows >> double) * (cols >> double) * tensor.pixel_bytes <= memory_bytes
@@ -112,9 +112,9 @@ def _check_known(names: Iterable[str], known: Iterable[str], where: Where) -> No
 
 def _check_written(names: Iterable[str], tensors: Mapping[str, TensorMap], where: Where) -> None:
     for name in names:
-        if name in tensors and (any(tensors[name].doubled) or tensors[name].dtype == "int32"):
+        if name in tensors and (any(tensors[name].doubled) or tensors[name].bits != 8):
             raise InputError(
-                where, f"tensor {name!r}, a view or 32 bits", "8 bits of its own, since the host writes it"
+                where, f"tensor {name!r}, a view or not 8 bits", "8 bits of its own, since the host writes it"
             )
 
 

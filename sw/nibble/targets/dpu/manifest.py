@@ -113,7 +113,8 @@ def _tensor_map(tensor: ir.Tensor, view: View, context: Context) -> TensorMap:
             "planes": planes,
             "lanes": lanes,
             "pixel_bytes": first.pixel_bytes,
-            "offset": 0 if first.interleaved else offset(tensor.dtype),
+            "bits": 32 if tensor.dtype == "int32" else 4 if first.narrow else 8,
+            "offset": 0 if first.flip else offset(tensor.dtype) + (first.shift or 0),
         }
     )
 

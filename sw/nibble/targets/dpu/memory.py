@@ -13,17 +13,19 @@ Memory = npt.NDArray[np.uint8]
 
 
 def _plane(memory: Memory, tensor: TensorMap, index: int) -> npt.NDArray[Any]:
-    """View plane `index` as (rows, cols, lanes) of stored codes."""
+    """Return plane `index` as (rows, cols, lanes) of stored integers; a view of `memory` unless they are 4 bits."""
     _, _, rows, cols = tensor.shape
     rows, cols = rows >> tensor.doubled[index], cols >> tensor.doubled[index]
     start = tensor.addresses[index]
     stored = memory[start : start + rows * cols * tensor.pixel_bytes]
-    return stored.view("<i4" if tensor.dtype == "int32" else np.int8).reshape(rows, cols, -1)
+    if tensor.bits == 4:
+        return (np.stack((stored << 4, stored & 0xF0), axis=-1).view(np.int8) >> 4).reshape(rows, cols, -1)
+    return stored.view("<i4" if tensor.bits == 32 else np.int8).reshape(rows, cols, -1)
 
 
 def gather(memory: Memory, tensor: TensorMap) -> npt.NDArray[Any]:
     """Return the tensor (1, C, H, W) with the codes of the ONNX file."""
-    channels = np.empty(tensor.shape[1:], np.int32 if tensor.dtype == "int32" else np.int8)
+    channels = np.empty(tensor.shape[1:], np.int32 if tensor.bits == 32 else np.int8)
     planes, lanes = np.array(tensor.planes), np.array(tensor.lanes)
     for index, doubled in enumerate(tensor.doubled):
         members = np.flatnonzero(planes == index)
@@ -35,10 +37,10 @@ def gather(memory: Memory, tensor: TensorMap) -> npt.NDArray[Any]:
 
 
 def _shifted(channels: npt.NDArray[Any], tensor: TensorMap) -> npt.NDArray[Any]:
-    if tensor.dtype != "uint8":
+    if tensor.dtype == "int32":
         return channels
-    codes = channels.view(np.uint8)
-    return codes ^ np.uint8(0x80) if tensor.offset else codes
+    codes = channels.view(np.uint8) + np.uint8(tensor.offset & 0xFF)
+    return codes.view(tensor.dtype)
 
 
 def scatter(memory: Memory, tensor: TensorMap, value: npt.NDArray[Any]) -> None:
@@ -46,7 +48,7 @@ def scatter(memory: Memory, tensor: TensorMap, value: npt.NDArray[Any]) -> None:
 
     Lanes without a channel keep their bytes.
     """
-    codes = np.ascontiguousarray(value[0]).view(np.uint8) ^ np.uint8(0x80 if tensor.offset else 0)
+    codes = np.ascontiguousarray(value[0]).view(np.uint8) - np.uint8(tensor.offset & 0xFF)
     planes, lanes = np.array(tensor.planes), np.array(tensor.lanes)
     for index in range(len(tensor.addresses)):
         members = np.flatnonzero(planes == index)

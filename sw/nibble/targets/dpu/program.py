@@ -36,7 +36,8 @@ class TensorMap(Record):
     """Where a tensor's channels lie in DDR.
 
     Channel c is lane `lanes[c]` of plane `planes[c]`; plane p starts at `addresses[p]` and holds rows x cols pixels of
-    `pixel_bytes`, halved in both directions when `doubled[p]`. `offset` is added to a stored code to get the ONNX code.
+    `pixel_bytes`, halved in both directions when `doubled[p]`. Lanes are little-endian integers of `bits`, at 4 bits
+    even ones in low nibbles. `offset` is added to a stored integer to get the ONNX code.
     """
 
     dtype: Literal["uint8", "int8", "int32"]
@@ -46,7 +47,8 @@ class TensorMap(Record):
     planes: tuple[Count, ...]
     lanes: tuple[Count, ...]
     pixel_bytes: Extent
-    offset: Literal[0, 128]
+    bits: Literal[4, 8, 32]
+    offset: Annotated[int, Field(ge=-256, le=256)]
 
 
 class Layer(Record):

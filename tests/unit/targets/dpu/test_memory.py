@@ -24,6 +24,7 @@ def tensor_map(channels: int, **fields: Any) -> TensorMap:
         "planes": tuple(c // LANES for c in range(channels)),
         "lanes": tuple(c % LANES for c in range(channels)),
         "pixel_bytes": LANES,
+        "bits": 8,
         "offset": 128,
     }
     return TensorMap.model_validate(plain | fields)
@@ -50,6 +51,15 @@ def test_unsigned_codes_are_stored_signed() -> None:
     assert memory[64] == 129
 
 
+@pytest.mark.parametrize(("dtype", "offset", "codes"), [("uint8", 120, [123, 112]), ("int8", -5, [-2, -13])])
+def test_codes_of_four_bits(dtype: str, offset: int, codes: list[int]) -> None:
+    memory = np.zeros(512, np.uint8)
+    memory[64] = 0x83
+    found = gather(memory, tensor_map(2, dtype=dtype, pixel_bytes=LANES // 2, bits=4, offset=offset))
+    assert found.dtype == dtype
+    assert found[0, :, 0, 0].tolist() == codes
+
+
 def test_a_doubled_plane_shows_every_pixel_four_times() -> None:
     memory = np.arange(512, dtype=np.int64).astype(np.uint8)
     small = gather(memory, tensor_map(3, shape=(1, 3, 2, 3)))
@@ -60,7 +70,7 @@ def test_a_doubled_plane_shows_every_pixel_four_times() -> None:
 def test_accumulators_are_little_endian_words() -> None:
     memory = np.zeros(1024, np.uint8)
     memory[64:72] = [1, 2, 3, 4, 255, 255, 255, 255]
-    raw = gather(memory, tensor_map(2, dtype="int32", pixel_bytes=8, offset=0))
+    raw = gather(memory, tensor_map(2, dtype="int32", pixel_bytes=8, bits=32, offset=0))
     assert raw.dtype == np.int32
     assert raw[0, :, 0, 0].tolist() == [0x04030201, -1]
 
