@@ -74,7 +74,7 @@ def conv_steps(context: Context, op: ConvOp, view: View, buffer: Buffer, machine
         window=conv.window,
         raw=op.scale is None,
         weight_bits=4 if conv.four_bit else 8,
-        output_planes=buffer.blocks,
+        output_lanes=buffer.blocks * min(buffer.lanes, context.lanes),
     )
     chosen = tiling.choose(shape, machine)
     all_tiles = list(tiles(buffer.rows, buffer.cols, chosen.rows, chosen.cols))

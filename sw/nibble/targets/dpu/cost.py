@@ -86,19 +86,15 @@ class Machine:
         """Return the array's cycles for `passes` = blocks x kernel, none shorter than its weights' loading."""
         return (passes - 1) * max(pixels, self.weights) + pixels
 
-    @property
-    def planes(self) -> int:
-        """Planes of results that a CONV makes at most."""
-        return self.dpu.outputs // self.dpu.inputs
-
-    def drain(self, pixels: int, raw: bool, planes: int) -> int:
-        """Return the cycles in which `planes` of results of `pixels` leave the accumulators."""
+    def drain(self, pixels: int, raw: bool, lanes: int) -> int:
+        """Return the cycles in which `lanes` results of each of `pixels` leave the accumulators."""
         rate = self.dpu.inputs // 4 if raw else self.dpu.requantize_lanes
-        return pixels * planes * self.dpu.inputs // rate
+        return pixels * lanes // rate
 
     def drain_of(self, conv: isa.Conv) -> int:
         """Return the cycles in which the results of a CONV with `last` leave the accumulators."""
-        return self.drain(pixels_of(conv), bool(conv.raw), self.planes - conv.spare)
+        lanes = (self.dpu.outputs >> conv.fold) - conv.spare * self.dpu.inputs
+        return self.drain(pixels_of(conv), bool(conv.raw), lanes)
 
     def vector(self, instruction: isa.Pool | isa.Add | isa.Multiply) -> int:
         """Return the cycles of a vector instruction, which reads or, in the same memory, writes a pixel a cycle."""

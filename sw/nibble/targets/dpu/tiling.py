@@ -26,7 +26,7 @@ TRAFFIC_COST = 0.05
 
 @dataclass(frozen=True)
 class ConvShape:
-    """What tiling depends on. `pixel_bytes` of the output: 1 or 4 bytes a channel times lanes. `weight_bits` 8 or 4."""
+    """What tiling depends on. `output_lanes` of all groups, filling included; tiles start at `col_multiple`."""
 
     rows: int
     cols: int
@@ -34,8 +34,9 @@ class ConvShape:
     groups: int
     window: Window
     raw: bool
+    output_lanes: int
     weight_bits: int = 8
-    output_planes: int = 0
+    col_multiple: int = 1
 
 
 @dataclass(frozen=True)
@@ -56,9 +57,14 @@ def choose(shape: ConvShape, machine: Machine) -> Tiling:
     return best
 
 
+def price(shape: ConvShape, machine: Machine) -> float:
+    """Return the cycles of the cheapest tiling. Raises ValueError as `choose`."""
+    return _cycles(shape, choose(shape, machine), machine)
+
+
 def _candidates(shape: ConvShape, dpu: DpuConfig) -> Iterator[Tiling]:
     """Yield the tilings of the widest tiles that fit."""
-    for cols in _splits(shape.cols):
+    for cols in _splits(shape.cols, shape.col_multiple):
         fitting = [
             (rows, chunk) for rows in _splits(shape.rows) for chunk in _chunks(shape, Tile(0, 0, rows, cols), dpu)
         ]
@@ -69,13 +75,19 @@ def _candidates(shape: ConvShape, dpu: DpuConfig) -> Iterator[Tiling]:
             return
 
 
-def _splits(extent: int) -> Iterator[int]:
-    """Even splits of `extent`, coarsest first, each size once."""
-    yield from dict.fromkeys(math.ceil(extent / parts) for parts in range(1, extent + 1))
+def _splits(extent: int, multiple: int = 1) -> Iterator[int]:
+    """Even splits of `extent` into multiples, coarsest first, each size once."""
+    count = math.ceil(extent / multiple)
+    yield from dict.fromkeys(math.ceil(count / parts) * multiple for parts in range(1, count + 1))
+
+
+def _group_lanes(shape: ConvShape, dpu: DpuConfig) -> int:
+    """Lanes of results of a group: every group but the last is full."""
+    return min(shape.output_lanes, dpu.outputs)
 
 
 def _result_bytes(shape: ConvShape, tile: Tile, dpu: DpuConfig) -> int:
-    return tile.pixels * dpu.outputs * (4 if shape.raw else 1)
+    return tile.pixels * _group_lanes(shape, dpu) * (4 if shape.raw else 1)
 
 
 def _chunks(shape: ConvShape, tile: Tile, dpu: DpuConfig) -> Iterator[int]:
@@ -119,9 +131,9 @@ def _cycles(shape: ConvShape, tiling: Tiling, machine: Machine) -> float:
     That is the first round of the outer loop, where it loads what all rounds use; transfers without room; and a share
     of the first load and the last store, which neighbouring layers hide in part.
     """
-    parts, planes = _pixels(shape, tiling), math.ceil(shape.output_planes / shape.groups)
+    parts, lanes = _pixels(shape, tiling), _group_lanes(shape, machine.dpu)
     of_part = {
-        pixels: max(_passes(shape, tiling, pixels, machine), machine.drain(pixels, shape.raw, planes) + DRAIN_LATENCY)
+        pixels: max(_passes(shape, tiling, pixels, machine), machine.drain(pixels, shape.raw, lanes) + DRAIN_LATENCY)
         for pixels in parts
     }
     of_group = sum(count * of_part[pixels] for pixels, count in parts.items())
@@ -134,7 +146,7 @@ def _cycles(shape: ConvShape, tiling: Tiling, machine: Machine) -> float:
         waits += WAITING * (traffic.features + traffic.results)
     tiles_count = sum(parts.values())
     fill = traffic.features / tiles_count * tiling.chunk / shape.planes
-    tail = machine.drain(tiling.rows * tiling.cols, shape.raw, planes) + traffic.results / tiles_count / shape.groups
+    tail = machine.drain(tiling.rows * tiling.cols, shape.raw, lanes) + traffic.results / tiles_count / shape.groups
     return max(shape.groups * of_group, transfers) + waits + ENDS * (fill + tail) + TRAFFIC_COST * transfers
 
 
@@ -171,7 +183,7 @@ def _traffic(shape: ConvShape, tiling: Tiling, machine: Machine) -> _Traffic:
     group_bytes = _weight_bytes(shape, planes, dpu)
     features = map_bytes / dpu.bus_bytes
     weights = groups * (group_bytes / dpu.bus_bytes + chunks * machine.latency)
-    results = shape.rows * shape.cols * shape.output_planes * dpu.inputs * (4 if shape.raw else 1) / dpu.bus_bytes
+    results = shape.rows * shape.cols * shape.output_lanes * (4 if shape.raw else 1) / dpu.bus_bytes
     if tiling.groups_outer:
         again = 1 if chunks == 1 or group_bytes <= dpu.weight_bytes else len(patches)
         if map_bytes <= dpu.feature_bytes:
