@@ -1,8 +1,8 @@
 /// Executes LOAD_WEIGHTS: brings weights, parameters and tables from DDR into their memories, 16 bytes a write, as they
-/// come from the bus.
+/// come from the bus (weight_lines).
 ///
-/// The table memory takes a write every fourth cycle. done_o: two cycles after the last write, five for tables.
-/// An address of parameters or tables that has bits beyond AddressBits lies outside every such memory.
+/// An instruction is asked for as soon as the reader has found no fault with the one before: up to Flying are under way,
+/// so that small ones hide each other's latency. done_o: two cycles after the last write, five for tables.
 module dpu_load_weights
   import isa_pkg::*;
 #(
@@ -41,104 +41,116 @@ module dpu_load_weights
     input  logic                                  tm_range_i
 );
 
-  if (BusBytes != 8 && BusBytes != 16) begin : gen_check_bus
-    $fatal(1, "BusBytes (%0d) must be 8 or 16.", BusBytes);
-  end
-
-  localparam int unsigned AddressBits = 12;
-  localparam int unsigned TablePause = 3;  // cycles between writes, and after the last
+  localparam int unsigned Flying = 4;  // a power of 2
 
   typedef enum logic [2:0] {
     Idle,
     Check,
     Request,
-    Copy,
-    Finish,
+    Asked,
+    Judged,
     Failed
   } state_e;
 
   state_e state_q, state_d;
   load_weights_t instr_q;
-  error_e error;
-  logic clear_n, illegal, tables, beyond, accepted, completes, complete, write_q, last_q;
-  logic [127:0] line;
-  logic [  1:0] pause_q;  // cycles until the next write may come
+  error_e late, late_q, error;
+  logic late_flies_q;  // it is one of those under way
+  logic clear_n, run_n, illegal, asked, waiting, take, finished, pm_beyond, tm_beyond;
+  logic [1:0] memory;
+  logic [19:0] address;
+  logic [$clog2(Flying):0] flying_q;  // instructions asked for and not done
 
   assign clear_n = rst_ni && !abort_i;
-  assign tables  = instr_q.memory == MemoryTables;
+  assign run_n   = clear_n && state_q != Failed;
 
   always_ff @(posedge clk_i) begin
     if (start_i) instr_q <= load_weights_t'(instr_i);
-    else if (write_q) instr_q.address <= instr_q.address + 1'b1;
   end
 
   always_comb begin
     illegal = instr_q.bytes == 0 || instr_q.bytes[3:0] != 0 || instr_q.source[3:0] != 0;
     illegal |= instr_q.memory > MemoryTables;
   end
-  assign request_valid_o = state_q == Request;
+
+  assign request_valid_o = state_q == Request && late_q == ErrorNone && !flying_q[$clog2(Flying)];
   assign request_offset_o = instr_q.source;
   assign request_bytes_o = instr_q.bytes;
+  assign asked = request_valid_o && request_ready_i;
 
-  // Lines of 16 bytes. A pause holds back the word that completes one.
-  assign data_ready_o = state_q == Copy && (pause_q == 0 || !completes);
-  assign accepted = data_valid_i && data_ready_o;
-  assign complete = accepted && completes;
-  if (BusBytes == 16) begin : gen_whole
-    assign completes = 1'b1;
-    assign line = data_i;
-  end else begin : gen_halves
-    logic upper_q;
-    logic [63:0] lower_q;
-    always_ff @(posedge clk_i) begin
-      if (state_q == Request) upper_q <= 1'b0;
-      else if (accepted) upper_q <= !upper_q;
-      if (accepted) lower_q <= data_i;
-    end
-    assign completes = upper_q;
-    assign line = {data_i, lower_q};
-  end
+  axi_fifo #(
+      .Width(22),
+      .Depth(Flying)
+  ) u_asked (
+      .clk_i,
+      .rst_ni (run_n),
+      .clear_i(1'b0),
+      .push_i (asked),
+      .data_i ({instr_q.memory, instr_q.address}),
+      .pop_i  (take),
+      .data_o ({memory, address}),
+      .valid_o(waiting)
+  );
+
+  weight_lines #(
+      .BusBytes(BusBytes)
+  ) u_lines (
+      .clk_i,
+      .rst_ni   (run_n),
+      .valid_i  (waiting),
+      .memory_i (memory),
+      .address_i(address),
+      .take_o   (take),
+      .done_o   (finished),
+      .data_valid_i,
+      .data_ready_o,
+      .data_i,
+      .data_last_i,
+      .wm_en_o,
+      .pm_en_o,
+      .tm_en_o,
+      .addr_o,
+      .data_o,
+      .pm_beyond_o(pm_beyond),
+      .tm_beyond_o(tm_beyond)
+  );
 
   always_ff @(posedge clk_i) begin
-    if (!clear_n || state_q == Idle) pause_q <= '0;
-    else if (complete && tables) pause_q <= 2'(TablePause);
-    else if (pause_q != 0) pause_q <= pause_q - 1'b1;
+    if (!run_n) flying_q <= '0;
+    else flying_q <= flying_q + ($bits(flying_q))'(asked) - ($bits(flying_q))'(finished);
   end
 
-  always_ff @(posedge clk_i) begin
-    if (!clear_n) {write_q, last_q} <= '0;
-    else {write_q, last_q} <= {complete, complete && data_last_i};
+  // Errors that wait until the instructions before are done: the reader's, of the one asked for last, and those of the
+  // one that is not asked for.
+  always_comb begin
+    late = late_q;
+    if (late_q == ErrorNone && range_error_i) late = ErrorDdrRange;
+    else if (late_q == ErrorNone && state_q == Check && illegal) late = ErrorIllegalInstruction;
   end
   always_ff @(posedge clk_i) begin
-    if (complete) data_o <= line;
+    if (!run_n) late_q <= ErrorNone;
+    else late_q <= late;
+    if (late_q == ErrorNone) late_flies_q <= late == ErrorDdrRange;
   end
-  assign addr_o = instr_q.address;
-  assign beyond = write_q && instr_q.memory != MemoryWeights
-      && instr_q.address[19:AddressBits] != 0;
-  assign wm_en_o = write_q && instr_q.memory == MemoryWeights;
-  assign pm_en_o = write_q && instr_q.memory == MemoryParameters && !beyond;
-  assign tm_en_o = write_q && instr_q.memory == MemoryTables && !beyond;
 
   always_comb begin
     error = ErrorNone;
-    if (state_q == Check && illegal) error = ErrorIllegalInstruction;
-    else if (state_q == Copy && range_error_i) error = ErrorDdrRange;
-    else if (state_q == Copy || state_q == Finish) begin
-      if (wm_range_i) error = ErrorWeightRange;
-      else if (pm_range_i || (beyond && !tables)) error = ErrorParameterRange;
-      else if (tm_range_i || beyond) error = ErrorTableRange;
-      else if (axi_error_i) error = ErrorAxi;
-    end
+    if (late_q != ErrorNone && flying_q == ($bits(flying_q))'(late_flies_q)) error = late_q;
+    else if (wm_range_i) error = ErrorWeightRange;
+    else if (pm_range_i || pm_beyond) error = ErrorParameterRange;
+    else if (tm_range_i || tm_beyond) error = ErrorTableRange;
+    else if (axi_error_i) error = ErrorAxi;
   end
 
+  // What a request comes to is known in the cycle after one in which the reader takes requests again.
   always_comb begin
     state_d = state_q;
     unique case (state_q)
       Idle: if (start_i) state_d = Check;
       Check: state_d = Request;
-      Request: if (request_ready_i) state_d = Copy;
-      Copy: if (last_q) state_d = Finish;
-      Finish: if (pause_q == 0) state_d = Idle;
+      Request: if (asked) state_d = Asked;
+      Asked: if (request_ready_i) state_d = Judged;
+      Judged: if (late == ErrorNone) state_d = Idle;
       default: ;
     endcase
     if (error != ErrorNone) state_d = Failed;
@@ -150,10 +162,10 @@ module dpu_load_weights
   end
 
   always_ff @(posedge clk_i) begin
-    if (!clear_n) begin
+    if (!run_n) begin
       {done_o, error_o} <= '0;
     end else begin
-      done_o  <= state_q == Finish && state_d == Idle;
+      done_o  <= finished && error == ErrorNone;
       error_o <= error != ErrorNone;
     end
   end
@@ -161,7 +173,7 @@ module dpu_load_weights
     if (error != ErrorNone) error_code_o <= error;
   end
 
-  assign ready_o = state_q == Idle && !abort_i;
-  assign idle_o  = state_q == Idle || state_q == Failed;
+  assign ready_o = state_q == Idle && late_q == ErrorNone && !abort_i;
+  assign idle_o  = (state_q == Idle && flying_q == 0) || state_q == Failed;
 
 endmodule

@@ -6,6 +6,7 @@ from copy import deepcopy
 from dataclasses import replace
 from functools import cache
 
+import numpy as np
 import pytest
 from bench import refusal
 from dpu_spec import Spec
@@ -203,6 +204,33 @@ def test_latency_hides_behind_the_instruction_before(inputs: int, bus_bytes: int
     for instruction in (load, store):
         ended, _ = dut.run(dut.spec(0), [instruction] * count, latency=20, overlap=1)
         assert (ended[-1].at - ended[0].at) / (count - 1) <= words + 10
+
+
+@pytest.mark.parametrize(("inputs", "bus_bytes"), SIZES)
+def test_small_weight_loads_hide_each_others_latency(inputs: int, bus_bytes: int) -> None:
+    dut, count = bench(inputs, bus_bytes), 12
+    for memory, moved, cycles in (
+        (isa.Memory.WEIGHTS, 1024, 1024 // bus_bytes),
+        (isa.Memory.PARAMETERS, 256, 256 // bus_bytes),
+        (isa.Memory.TABLES, 256, 4 * 16),
+    ):
+        load = isa.LoadWeights(memory=memory, bytes=moved)
+        ended, _ = dut.run(dut.spec(0), [load] * count, latency=40, overlap=1)
+        assert (ended[-1].at - ended[0].at) / (count - 1) <= max(cycles, 40 / 4) + 8
+
+
+def test_weight_loads_of_every_kind_overlap() -> None:
+    dut = bench(16, 8)
+    random = np.random.default_rng(3)
+    sizes = {isa.Memory.WEIGHTS: 1024, isa.Memory.PARAMETERS: 512, isa.Memory.TABLES: 1024}
+    for seed in range(8):
+        loads = []
+        for memory in random.choice(list(sizes), 40):
+            lines = int(random.integers(1, 5))
+            address = int(random.integers(sizes[isa.Memory(memory)] // 16 - lines))
+            source = 16 * int(random.integers(400))
+            loads.append(isa.LoadWeights(memory=isa.Memory(memory), source=source, bytes=16 * lines, address=address))
+        run_all(dut, loads, seed, overlap=1, latency=seed * 9, stall=30 * (seed % 3))
 
 
 @cache
