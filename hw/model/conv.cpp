@@ -77,9 +77,8 @@ void start_from_bias(const Machine& m, const Conv& i, int32_t* sums) {
   for (uint32_t p = 1; p < tile_pixels(i); ++p) std::copy_n(sums, outputs, sums + uint64_t{p} * outputs);
 }
 
-// The largest sum of each result's lane groups: `acc` itself, or in `buffer`.
+// The largest sum of each result's lane groups, in `buffer`.
 const int32_t* fold(const int32_t* acc, uint32_t lanes, uint32_t groups, std::vector<int32_t>& buffer) {
-  if (groups == 1) return acc;
   buffer.assign(acc, acc + lanes);
   for (uint32_t g = 1; g < groups; ++g) {
     for (uint32_t o = 0; o < lanes; ++o) buffer[o] = std::max(buffer[o], acc[g * lanes + o]);
@@ -99,7 +98,7 @@ void requantize_pixel_float(int8_t* y, const int32_t* acc, const Conv& i, const 
 }
 
 void write_results(Machine& m, const Conv& i, const int32_t* sums) {
-  const uint32_t lanes = result_lanes(m, i), width = pixel_lanes(m, i);
+  const uint32_t lanes = result_lanes(m, i), width = pixel_lanes(m, i), written = planes(m, i) - i.spare;
   const uint64_t pixel = i.out4 ? width / 2 : width, pixels = tile_pixels(i);
   uint8_t* target = m.output.data() + uint64_t{i.out_address} * m.unit();
   std::vector<uint32_t> scales(lanes);
@@ -110,25 +109,25 @@ void write_results(Machine& m, const Conv& i, const int32_t* sums) {
   std::vector<int8_t> y(lanes);
   std::vector<int32_t> folded;
   for (uint32_t p = 0; p < pixels; ++p, sums += m.size.outputs) {
-    const int32_t* acc = fold(sums, lanes, 1u << i.fold, folded);
+    const int32_t* acc = i.fold ? fold(sums, lanes, 1u << i.fold, folded) : sums;
     if (floats) {
       requantize_pixel_float(y.data(), acc, i, float_scales.data(), lanes);
     } else {
       requantize_pixel(y.data(), acc, i, scales);
     }
     if (i.table) map_through_table(m, i.table_address, y.data(), lanes);
-    for (uint32_t n = 0; n < planes(m, i) - i.spare; ++n) {
+    for (uint32_t n = 0; n < written; ++n) {
       put_pixel(target + (n * pixels + p) * pixel, &y[n * width], width, i.out4);
     }
   }
 }
 
 void write_raw(Machine& m, const Conv& i, const int32_t* sums) {
-  const uint32_t inputs = m.size.inputs;
+  const uint32_t inputs = m.size.inputs, written = planes(m, i) - i.spare;
   const uint64_t pixel = inputs * sizeof(int32_t), pixels = tile_pixels(i);
   uint8_t* target = m.output.data() + uint64_t{i.out_address} * m.unit();
   for (uint32_t p = 0; p < pixels; ++p, sums += m.size.outputs) {
-    for (uint32_t n = 0; n < planes(m, i) - i.spare; ++n) {
+    for (uint32_t n = 0; n < written; ++n) {
       std::memcpy(target + (n * pixels + p) * pixel, sums + n * inputs, pixel);
     }
   }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from dpu_programs import copy_to_output
+from dpu_spec import Entries, UnspecifiedError
 from hypothesis import strategies as st
 from synchronize import synchronized
 
@@ -20,13 +22,13 @@ from nibble.targets.dpu import isa
 
 TINY = load_dpu("tiny")
 ODD = DpuConfig(
-    name="16x16",
+    name="16x32",
     inputs=16,
-    outputs=16,
+    outputs=32,
     dsp_outputs=10,
     feature_bytes=9216,
     weight_bytes=13312,
-    parameter_entries=48,
+    parameter_entries=96,
     table_count=7,
     accumulators=150,
     output_bytes=8448,
@@ -36,7 +38,7 @@ ODD = DpuConfig(
     queue_depth=3,
     ultra_ram=False,
 )
-"""Sizes that are no powers of two, the wide bus, and the array of packed products."""
+"""Sizes that are no powers of two, the wide bus, the array of packed products, and every value of `fold`."""
 PACKED = {TINY.name: False, ODD.name: True}
 DATA_BYTES, STORED_BYTES = 32768, 32768
 """Random bytes, which weight loads see too; bytes that programs store to, the dump of the output memory first."""
@@ -124,6 +126,21 @@ def ddr(dpu: DpuConfig, instructions: Sequence[isa.Instruction], seed: int = 0, 
 def whole(dpu: DpuConfig, instructions: Sequence[isa.Instruction], dumped: bool = True) -> list[isa.Instruction]:
     """Return the program between filling and dumping the memories, with the tokens it needs."""
     return synchronized(dpu, [*fill_memories(dpu), *instructions, *(dump(dpu) if dumped else [])])
+
+
+def specified(dpu: DpuConfig, instructions: Sequence[isa.Instruction]) -> list[isa.Instruction]:
+    """Return the instructions; CONVs that would go on with sums of another kind start from the bias."""
+    entries = Entries(dpu)
+    found = []
+    for part in instructions:
+        if isinstance(part, isa.Conv):
+            try:
+                entries.write(part)
+            except UnspecifiedError:
+                part = dataclasses.replace(part, first=1, param_address=0)
+                entries.write(part)
+        found.append(part)
+    return found
 
 
 def bus_bytes_stored(dpu: DpuConfig, instructions: Sequence[isa.Instruction]) -> int:

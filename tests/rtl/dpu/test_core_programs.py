@@ -18,9 +18,10 @@ from core_bench import (
     ddr,
     fill_memories,
     model,
+    specified,
     whole,
 )
-from dpu_strategies import ADDRESS, SEED, SMALL, binaries, convolutions, feature_loads, pools
+from dpu_strategies import ADDRESS, SEED, SMALL, binaries, convolution_chains, convolutions, feature_loads, pools
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
@@ -78,6 +79,13 @@ def instructions(dpu: DpuConfig) -> st.SearchStrategy[isa.Instruction]:
     return st.one_of(convs, convs, vectors, loads, weight_loads(), stores(dpu))
 
 
+def sequences(dpu: DpuConfig) -> st.SearchStrategy[list[isa.Instruction]]:
+    chains: st.SearchStrategy[list[isa.Instruction]] = convolution_chains(dpu).map(list)
+    return st.lists(st.one_of(instructions(dpu).map(lambda i: [i]), chains), min_size=1, max_size=9).map(
+        lambda parts: [i for part in parts for i in part]
+    )
+
+
 @st.composite
 def faults(draw: st.DrawFn, dpu: DpuConfig) -> isa.Instruction:
     """An instruction with one field of any value: most are refused, or go beyond a memory."""
@@ -98,9 +106,10 @@ def error_of(dpu: DpuConfig, parts: list[isa.Instruction]) -> str:
 @given(data=st.data(), seed=SEED, memory=DDRS, gap=st.integers(0, 130))
 def test_random_programs(dpu: DpuConfig, data: st.DataObject, seed: int, memory: MemoryModel, gap: int) -> None:
     parts: list[isa.Instruction] = []
-    for part in data.draw(st.lists(instructions(dpu), min_size=1, max_size=9)):
+    for part in data.draw(sequences(dpu)):
         if error_of(dpu, [*parts, part]) == "none":
             parts.append(part)
+    parts = specified(dpu, parts)
     for part in parts:
         event(type(part).__name__)
     compare(dpu, whole(dpu, parts), core(dpu, memory), seed, gap)
