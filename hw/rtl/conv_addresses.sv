@@ -2,7 +2,8 @@
 ///
 ///   word = address + ((k*plane + (row*stride_h + i*dilation_h)*in_cols + col*stride_w + j*dilation_w) << shift)
 ///
-/// in units, shift = 0 with features4 and 1 without. All additions: an address that left its 20 bits stays `beyond`.
+/// in units, shift = 0 with features4 and 1 without. With pair a step takes two columns, of which the second does not
+/// exist at the end of an odd row. All additions: an address that left its 20 bits stays `beyond`.
 /// Latency: the outputs describe the word that step_i is about to take, from the cycle after load_i or step_i. Two
 /// passes' first steps must be at least two cycles apart.
 module conv_addresses
@@ -14,7 +15,9 @@ module conv_addresses
     input  plan_t           plan_i,
     input  logic            step_i,
     output address_t        address_o,
-    /// Accumulator entry of the pixel.
+    /// The word's second column exists, with pair.
+    output logic            second_o,
+    /// Accumulator entry of the pixel, or pair.
     output logic     [12:0] entry_o,
     output logic            first_pixel_o,
     output logic            last_pixel_o,
@@ -25,7 +28,8 @@ module conv_addresses
   localparam int unsigned AddressStep = dpu_pkg::AddressBits + 1;
 
   address_t address_q, row_q, window_q, next_window_q, kernel_row_q, block_q;
-  logic [11:0] col_q, rows_q, k_q;
+  logic [11:0] cols, col_q, rows_q, k_q;
+  logic [1:0] pitch;
   logic [3:0] i_q, j_q;
   logic [12:0] entry_q;
   logic first_pixel_q, first_pass_q;
@@ -38,6 +42,9 @@ module conv_addresses
     return four ? {1'b0, pixels} : {pixels, 1'b0};
   endfunction
 
+  assign cols = (conv.out_cols - 1'b1) >> conv.pair;  // steps of a row, less one
+  assign pitch = conv.pair ? 2'd2 : conv.stride_w;
+  assign second_o = !(last_col && conv.out_cols[0]);
   assign last_col = col_q == '0;
   assign last_row = rows_q == '0;
   assign last_j = j_q == '0;
@@ -84,7 +91,7 @@ module conv_addresses
       address_q <= load_i ? '{beyond: 1'b0, value: conv.address} : next_window_q;
       row_q <= load_i ? '{beyond: 1'b0, value: conv.address} : next_window_q;
       entry_q <= 13'(conv.acc_address);
-      col_q <= conv.out_cols - 1'b1;
+      col_q <= cols;
       rows_q <= conv.out_rows - 1'b1;
       first_pixel_q <= 1'b1;
     end else if (step_i) begin
@@ -93,10 +100,10 @@ module conv_addresses
       if (last_col) begin
         address_q <= advance(row_q, in_units(20'(plan_i.row_step), conv.features4));
         row_q <= advance(row_q, in_units(20'(plan_i.row_step), conv.features4));
-        col_q <= conv.out_cols - 1'b1;
+        col_q <= cols;
         rows_q <= rows_q - 1'b1;
       end else begin
-        address_q <= advance(address_q, in_units(20'(conv.stride_w), conv.features4));
+        address_q <= advance(address_q, in_units(20'(pitch), conv.features4));
         col_q <= col_q - 1'b1;
       end
     end

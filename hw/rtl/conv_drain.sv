@@ -3,11 +3,12 @@
 ///
 ///   y = clamp(rint(float32(acc[p][o]) * scale[o]) + zero, low, high), table[y + 128] with `table`,
 ///
-/// RequantizeLanes outputs o a cycle; with `raw` the int32 acc[p][o] themselves, Inputs/4 a cycle.
+/// RequantizeLanes outputs o a cycle; with `raw` the int32 acc[p][o] themselves, Inputs/4 a cycle. With `pair` an entry
+/// holds the pixels of two columns, the last of an odd row one; with `fold` acc is what conv_fold makes of an entry.
 /// Layout: planes and pixels follow one another from out_address on, a pixel being Inputs bytes, half of that with
-/// out4 (even lane in the low nibble), and four times that with raw.
-/// Latency: MemoryLatency + 2 cycles from the entry's address to the write with raw, else RequantizeLatency and a
-/// table's MemoryLatency more. The next start_i may come once busy_o is low again.
+/// out4 (even lane in the low nibble), and four times that with raw; where `fold` leaves Inputs/2 lanes, half of that.
+/// Latency: MemoryLatency + 4 cycles from the entry's address to the write with raw, else RequantizeLatency + 5 and
+/// a table's MemoryLatency more. The next start_i may come once busy_o is low again.
 module conv_drain
   import conv_pkg::*;
 #(
@@ -49,19 +50,23 @@ module conv_drain
     output logic                           range_o
 );
 
-  localparam int unsigned RawLanes = Inputs / 4;
-  localparam int unsigned Planes = Outputs / Inputs;
-  localparam int unsigned Parts = Inputs / RequantizeLanes;  // of a pixel
-  localparam int unsigned MostParts = Parts > 4 ? Parts : 4;
-  localparam int unsigned PartBits = $clog2(MostParts);
-  localparam int unsigned SelectBits = $clog2(Planes * MostParts);
-  localparam int unsigned RawAt = dpu_pkg::MemoryLatency + 1;  // cycles from the read
-  localparam int unsigned Requantized = RawAt + dpu_pkg::RequantizeLatency;
+  localparam int unsigned RawLanes = Inputs / 4;  // a cycle
+  localparam int unsigned RawParts = RequantizeLanes / RawLanes;  // of a group of lanes
+  localparam int unsigned RawBits = RawParts > 1 ? $clog2(RawParts) : 1;
+  localparam int unsigned Parts = Inputs / RequantizeLanes;  // of a word of results
+  localparam int unsigned PartBits = Parts > 1 ? $clog2(Parts) : 1;
+  localparam int unsigned AtEntry = dpu_pkg::MemoryLatency;  // cycles from the read
+  localparam int unsigned AtSums = AtEntry + 2;
+  localparam int unsigned AtRaw = AtSums + 1;
+  localparam int unsigned Requantized = AtSums + dpu_pkg::RequantizeLatency;
   localparam int unsigned Mapped = Requantized + dpu_pkg::MemoryLatency;
 
-  if (Inputs % RequantizeLanes != 0 || RequantizeLanes % 2 != 0) begin : gen_check
+  if (Inputs % RequantizeLanes != 0 || RequantizeLanes % RawLanes != 0) begin : gen_check
     $fatal(
-        1, "RequantizeLanes (%0d) must be even and divide Inputs (%0d).", RequantizeLanes, Inputs
+        1,
+        "RequantizeLanes (%0d) must be Inputs (%0d) or a half or a quarter of it.",
+        RequantizeLanes,
+        Inputs
     );
   end
 
@@ -70,17 +75,19 @@ module conv_drain
     logic valid;
     logic last;
     address_t address;
-    logic [PartBits-1:0] part;
-    logic [SelectBits-1:0] select;  // lanes, in parts of all outputs
+    logic [PartBits-1:0] part;  // of the word to write
+    logic [GroupBits-1:0] group;
+    logic [RawBits-1:0] raw_part;
+    logic second;
   } result_t;
 
   plan_t job_q;
   isa_pkg::conv_t conv;
   logic [1:0] set_q;
-  logic busy_q, reading_q, go, last_part, last_pixel, last_plane;
+  logic busy_q, reading_q, go, last, second;
+  logic [GroupBits-1:0] group;
+  logic [RawBits-1:0] raw_part;
   logic [PartBits-1:0] part_q;
-  logic [11:0] pixel_q;
-  logic [SelectBits-1:0] plane_q;
   address_t address_q;
   result_t result, results_q[1:Mapped];
 
@@ -92,16 +99,31 @@ module conv_drain
   // Reads.
   assign go = reading_q && (conv.raw || scale_ready_i[set_q]);
   assign d_en_o = go;
-  assign d_addr_o = conv.acc_address + pixel_q;
-  assign last_part = part_q == (conv.raw ? PartBits'(3) : PartBits'(Parts - 1));
-  assign last_pixel = pixel_q == 12'(job_q.pixels - 1'b1);
-  assign last_plane = plane_q == SelectBits'(Planes - 1 - 32'(conv.spare));
+
+  conv_reads #(
+      .Inputs(Inputs),
+      .Outputs(Outputs),
+      .RequantizeLanes(RequantizeLanes)
+  ) i_reads (
+      .clk_i,
+      .start_i,
+      .plan_i(job_q),
+      .step_i(go),
+      .entry_o(d_addr_o),
+      .second_o(second),
+      .group_o(group),
+      .raw_part_o(raw_part),
+      .last_o(last)
+  );
+
   assign result = '{
           valid: go,
-          last: last_part && last_pixel && last_plane,
+          last: last,
           address: address_q,
           part: part_q,
-          select: SelectBits'(32'(plane_q) * (conv.raw ? 4 : Parts) + 32'(part_q))
+          group: group,
+          raw_part: raw_part,
+          second: second
       };
 
   always_ff @(posedge clk_i) begin
@@ -112,23 +134,21 @@ module conv_drain
       if (start_i) busy_q <= 1'b1;
       else if (done_o) busy_q <= 1'b0;
       if (start_i) reading_q <= 1'b1;
-      else if (go && result.last) reading_q <= 1'b0;
+      else if (go && last) reading_q <= 1'b0;
     end
   end
 
+  // Words follow one another, whatever pixels their parts belong to.
   always_ff @(posedge clk_i) begin
     if (start_i) begin
       job_q <= plan_i;
       set_q <= set_i;
       address_q <= '{beyond: 1'b0, value: plan_i.conv.out_address};
       part_q <= '0;
-      pixel_q <= '0;
-      plane_q <= '0;
     end else if (go) begin
-      part_q <= last_part ? '0 : part_q + 1'b1;
-      if (last_part) pixel_q <= last_pixel ? '0 : pixel_q + 1'b1;
-      if (last_part && last_pixel) plane_q <= plane_q + 1'b1;
-      if (last_part || conv.raw) address_q <= advance(address_q, conv.out4 ? 21'd1 : 21'd2);
+      part_q <= part_q == PartBits'(Parts - 1) ? '0 : part_q + 1'b1;
+      if (part_q == PartBits'(Parts - 1) || conv.raw)
+        address_q <= advance(address_q, conv.out4 ? 21'd1 : 21'd2);
     end
   end
 
@@ -137,21 +157,31 @@ module conv_drain
       results_q[n] <= n == 1 ? result : results_q[n-1];
       if (!rst_ni) results_q[n].valid <= 1'b0;
     end
-    if (conv.raw) results_q[RawAt+1].valid <= 1'b0;  // written already
+    if (conv.raw) results_q[AtRaw+1].valid <= 1'b0;  // written already
   end
 
-  // Lanes out of the entry.
-  logic [SelectBits-1:0] select;
-  logic [RequantizeLanes*32-1:0] acc_q, scales_q;
-  logic [Inputs*8-1:0] raw_q;
-  assign select = results_q[dpu_pkg::MemoryLatency].select;
-  assign scale_set_o = set_q;
-  assign scale_group_o = GroupBits'(select);
+  // Sums out of the entry, and their scales.
+  logic [RequantizeLanes*32-1:0] sums, scales_q;
+  logic [RawLanes*32-1:0] raw_q;
+  assign scale_set_o   = set_q;
+  assign scale_group_o = results_q[AtSums-1].group;
+
+  conv_fold #(
+      .Outputs(Outputs),
+      .RequantizeLanes(RequantizeLanes)
+  ) i_fold (
+      .clk_i,
+      .entry_i(d_data_i),
+      .select_i(results_q[AtEntry].group),
+      .fold_i(conv.fold),
+      .pair_i(conv.pair),
+      .second_i(results_q[AtEntry].second),
+      .sums_o(sums)
+  );
 
   always_ff @(posedge clk_i) begin
-    acc_q <= d_data_i[32'(scale_group_o)*RequantizeLanes*32+:RequantizeLanes*32];
-    raw_q <= d_data_i[32'(select)*RawLanes*32+:RawLanes*32];
     scales_q <= scales_i;
+    raw_q <= sums[32'(results_q[AtSums].raw_part)*RawLanes*32+:RawLanes*32];
   end
 
   // Results.
@@ -159,7 +189,7 @@ module conv_drain
   for (genvar lane = 0; lane < RequantizeLanes; ++lane) begin : gen_lane
     dpu_requantize i_requantize (
         .clk_i,
-        .acc_i(acc_q[lane*32+:32]),
+        .acc_i(sums[lane*32+:32]),
         .scale_i(scales_q[lane*32+:32]),
         .zero_i(conv.zero),
         .low_i(conv.low),
@@ -183,7 +213,7 @@ module conv_drain
   logic [Inputs-1:0] strobe;
   logic beyond_q, range_q;
   logic [2:0] last_q;
-  assign out = conv.raw ? results_q[RawAt] : results_q[Mapped];
+  assign out = conv.raw ? results_q[AtRaw] : results_q[Mapped];
   for (genvar lane = 0; lane < RequantizeLanes; ++lane) begin : gen_nibble
     assign nibbles[lane*4+:4] = mapped[lane*8+:4];
   end

@@ -9,7 +9,7 @@ package conv_pkg;
     logic [IdBits-1:0] id;
     logic [13:0] row_step;  // pixels from an output row to the next: stride_h * in_cols
     logic [15:0] kernel_step;  // pixels from a kernel row to the next: dilation_h * in_cols
-    logic [23:0] pixels;  // of the tile
+    logic [23:0] entries;  // of the accumulators: the tile's pixels, or their pairs
     logic lower;  // has accumulators in the lower half,
     logic upper;  // in the upper half
   } plan_t;
@@ -35,7 +35,7 @@ package conv_pkg;
     logic              take_bias;  // the instruction's first, which needs biases
     logic              use_bias;
     logic              four;       // 4-bit features
-    logic              pair;       // two columns: the word holds two pixels of 4 bits, the entry two sums of 16
+    logic              pair;       // two columns: pixels of 4 bits, sums of 16
     logic [12:0]       entry;      // of the accumulators
     logic [IdBits-1:0] id;
   } pixel_t;

@@ -47,7 +47,7 @@ module conv_sequencer
   logic [1:0] run_set_q, tail_set_q;
   logic [SettleBits-1:0] settle_q;
   logic fresh_q, step, may_step, may_begin, tail_busy_q, to_tail, tail_in_way, drain_in_way;
-  logic beyond_q;
+  logic beyond_q, second;
   address_t address;
   logic [12:0] entry;
   logic first_pixel, last_pixel, first_pass, last_pass, with_bias;
@@ -88,6 +88,7 @@ module conv_sequencer
       .plan_i(take_o ? plan_i : run_q),
       .step_i(step),
       .address_o(address),
+      .second_o(second),
       .entry_o(entry),
       .first_pixel_o(first_pixel),
       .last_pixel_o(last_pixel),
@@ -97,7 +98,7 @@ module conv_sequencer
 
   assign fm_en_o = step;
   assign fm_addr_o = address.value;
-  assign fm_need_o = run_q.conv.features4 ? 2'b01 : 2'b11;
+  assign fm_need_o = {!run_q.conv.features4 || (run_q.conv.pair && second), 1'b1};
   assign with_bias = first_pass && run_q.conv.first;
   assign pixel_o = '{
           valid: step,

@@ -1,11 +1,11 @@
-/// CONV: passes of one weight set over the tile's pixels, one pixel a cycle, then the results.
+/// CONV: passes of one weight set over the tile's pixels, one pixel a cycle or with pair two, then the results.
 ///
-/// Stages, each with one instruction, in program order: conv_prepare holds the next one; the weight loader and the
-/// bias reader work ahead of the sequencer, which steps through the passes; `tail` waits for the last sums; conv_drain
-/// writes the results. A stage goes on while the next ones hold instructions whose accumulators lie in the other half.
+/// Stages, each with one instruction, in program order: conv_operands holds the next one and works ahead of the
+/// sequencer, which steps through the passes; `tail` waits for the last sums; conv_drain writes the results. A stage
+/// goes on while the next ones hold instructions whose accumulators lie in the other half.
 /// Latency: a pixel's feature word reaches the array MemoryLatency + 1 cycles after its step, its sum is there
 /// ArrayLatency cycles later and is written a cycle after that.
-/// Rate: a pass lasts max(pixels, Outputs/2 + 1) cycles, one more between instructions.
+/// Rate: a pass lasts max(entries, Outputs/2 + 1) cycles, one more between instructions.
 module dpu_conv
   import conv_pkg::*;
 #(
@@ -65,118 +65,66 @@ module dpu_conv
     input  logic                                    om_range_i
 );
 
-  localparam int unsigned Array = dpu_pkg::ArrayLatency(Inputs);
   localparam int unsigned Groups = Outputs / RequantizeLanes;
   localparam int unsigned GroupBits = Groups > 1 ? $clog2(Groups) : 1;
 
-  if (Outputs % Inputs != 0 || Outputs / 2 < 4) begin : gen_check
-    $fatal(1, "Outputs (%0d) must be a multiple of Inputs (%0d), and at least 8.", Outputs, Inputs);
+  if (Outputs < 8 || Outputs != Inputs << $clog2(Outputs / Inputs)) begin : gen_check
+    $fatal(1, "Outputs (%0d) must be Inputs (%0d) * 2^n, at least 8.", Outputs, Inputs);
   end
 
   logic run_rst_n, failed;
   assign run_rst_n = rst_ni && !abort_i && !failed;
 
-  // The next instruction, until sequencer, weight loader and bias reader have taken it.
+  // The next instruction and its weights, biases and scales.
   plan_t next;
-  logic next_ready, next_valid, next_prepared, next_illegal, release_next;
-  logic run_taken_q, weights_taken_q, bias_taken_q, take_run, take_weights, take_bias;
-  assign ready_o = next_ready && run_rst_n;
-  assign release_next = next_valid && run_taken_q && weights_taken_q &&
-      (bias_taken_q || !next.conv.first);
-
-  conv_prepare #(
-      .Inputs(Inputs),
-      .Outputs(Outputs),
-      .Accumulators(Accumulators)
-  ) i_prepare (
-      .clk_i,
-      .rst_ni(run_rst_n),
-      .start_i,
-      .instr_i,
-      .ready_o(next_ready),
-      .release_i(release_next),
-      .plan_o(next),
-      .valid_o(next_valid),
-      .prepared_o(next_prepared),
-      .illegal_o(next_illegal)
-  );
-
-  always_ff @(posedge clk_i) begin
-    if (!run_rst_n || release_next) begin
-      run_taken_q <= 1'b0;
-      weights_taken_q <= 1'b0;
-      bias_taken_q <= 1'b0;
-    end else begin
-      run_taken_q <= run_taken_q || take_run;
-      weights_taken_q <= weights_taken_q || take_weights;
-      bias_taken_q <= bias_taken_q || take_bias;
-    end
-  end
-
-  // Weights, biases, scales.
   pixel_t pixel;
-  logic full, load_en, load_pair;
+  logic next_ready, next_illegal, available, take_run, full, load_en, load_pair;
   logic [$clog2(Outputs)-1:0] load_output;
   logic [2*Inputs*8-1:0] load_weights;
-  logic bias_busy, bias_ready, bias_take;
+  logic bias_ready, bias_taken;
   logic [Outputs*32-1:0] bias;
-  logic scale_busy, needs_scales;
   logic [1:0] next_set, drain_set;
   logic [3:0] scale_ready;
   logic [GroupBits-1:0] scale_group;
   logic [RequantizeLanes*32-1:0] scales;
   logic weights_range, bias_range, scale_range;
   logic [IdBits-1:0] weights_id, bias_id, scale_id;
+  assign ready_o = next_ready && run_rst_n;
 
-  conv_weights #(
-      .Inputs (Inputs),
-      .Outputs(Outputs)
-  ) i_weights (
+  conv_operands #(
+      .Inputs(Inputs),
+      .Outputs(Outputs),
+      .RequantizeLanes(RequantizeLanes),
+      .Accumulators(Accumulators)
+  ) i_operands (
       .clk_i,
       .rst_ni(run_rst_n),
-      .valid_i(next_valid && !weights_taken_q),
-      .plan_i(next),
-      .take_o(take_weights),
-      .full_o(full),
+      .start_i,
+      .instr_i,
+      .ready_o(next_ready),
+      .plan_o(next),
+      .available_o(available),
+      .take_i(take_run),
+      .set_o(next_set),
+      .weights_full_o(full),
       .swap_i(pixel.swap),
+      .load_en_o(load_en),
+      .load_output_o(load_output),
+      .load_weights_o(load_weights),
+      .load_pair_o(load_pair),
+      .bias_ready_o(bias_ready),
+      .bias_claim_i(pixel.take_bias),
+      .bias_free_i(bias_taken),
+      .bias_o(bias),
+      .scale_ready_o(scale_ready),
+      .scale_set_i(drain_set),
+      .scale_group_i(scale_group),
+      .scales_o(scales),
       .wm_en_o,
       .wm_addr_o,
       .wm_need_o,
       .wm_data_i,
       .wm_range_i,
-      .load_en_o(load_en),
-      .load_output_o(load_output),
-      .load_weights_o(load_weights),
-      .load_pair_o(load_pair),
-      .range_o(weights_range),
-      .range_id_o(weights_id)
-  );
-
-  assign take_bias = next_valid && next.conv.first && !bias_taken_q && !bias_busy;
-  assign needs_scales = next.conv.last && !next.conv.raw;
-
-  conv_parameters #(
-      .Outputs(Outputs),
-      .RequantizeLanes(RequantizeLanes),
-      .Early(Array)
-  ) i_parameters (
-      .clk_i,
-      .rst_ni(run_rst_n),
-      .bias_start_i(take_bias),
-      .bias_plan_i(next),
-      .bias_busy_o(bias_busy),
-      .bias_free_i(bias_take),
-      .bias_ready_o(bias_ready),
-      .bias_claim_i(pixel.take_bias),
-      .bias_o(bias),
-      .scale_start_i(take_run && needs_scales),
-      .scale_plan_i(next),
-      .scale_busy_o(scale_busy),
-      .scale_set_o(next_set),
-      .scale_ready_o(scale_ready),
-      .scale_set_i(drain_set),
-      .scale_group_i(scale_group),
-      .scales_o(scales),
       .bias_en_o,
       .bias_addr_o,
       .bias_i,
@@ -185,10 +133,13 @@ module dpu_conv
       .scale_addr_o,
       .scale_i,
       .range_scale_i,
+      .illegal_o(next_illegal),
+      .weights_range_o(weights_range),
+      .weights_id_o(weights_id),
       .bias_range_o(bias_range),
-      .bias_range_id_o(bias_id),
+      .bias_id_o(bias_id),
       .scale_range_o(scale_range),
-      .scale_range_id_o(scale_id)
+      .scale_id_o(scale_id)
   );
 
   // Passes.
@@ -202,7 +153,7 @@ module dpu_conv
   ) i_sequencer (
       .clk_i,
       .rst_ni(run_rst_n),
-      .available_i(next_prepared && !run_taken_q && !(needs_scales && scale_busy)),
+      .available_i(available),
       .plan_i(next),
       .set_i(next_set),
       .take_o(take_run),
@@ -244,7 +195,7 @@ module dpu_conv
       .load_output_i(load_output),
       .load_weights_i(load_weights),
       .bias_i(bias),
-      .bias_taken_o(bias_take),
+      .bias_taken_o(bias_taken),
       .mac_active_o,
       .d_en_i(d_en),
       .d_addr_i(d_addr),

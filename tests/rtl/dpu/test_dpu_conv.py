@@ -11,12 +11,19 @@ import pytest
 from bench import refusal
 from conv_bench import ConvBench, Outcome, random_memories
 from dpu_programs import SIZES
-from dpu_spec import RefusedError, Spec
+from dpu_spec import RefusedError, Spec, UnspecifiedError
+from dpu_strategies import folds
 
 from nibble.config import DpuConfig
 from nibble.targets.dpu import isa
 
+LARGE = {"inputs": 32, "outputs": 64, "requantize_lanes": 16, "feature_bytes": 16384, "output_bytes": 32768}
 BY_NAME = {dpu.name: dpu for dpu in SIZES}
+BY_NAME |= {
+    # Results of half a word and of half a unit, beside each other.
+    "8x16, 4 lanes": BY_NAME["8x16"].model_copy(update={"requantize_lanes": 4}),
+    "32x64": BY_NAME["8x16"].model_copy(update={**LARGE, "weight_bytes": 32768, "parameter_entries": 128}),
+}
 SMALL = BY_NAME["8x16"]
 KERNELS = (1, 1, 2, 3, 3, 4, 5)
 PLAIN: dict[str, Any] = {
@@ -59,17 +66,20 @@ def define_accumulators(dpu: DpuConfig) -> isa.Conv:
 
 def random_conv(dpu: DpuConfig, rng: np.random.Generator) -> isa.Conv:
     """Any flags and shape, not always legal; accumulators in any half, across them, or at their starts."""
-    depthwise, raw = int(rng.random() < 0.25), int(rng.random() < 0.25)
+    pair = 0
+    depthwise, raw = (0, 0) if pair else rng.random(2) < 0.25
+    last = int(rng.random() < 0.75)
+    fold = rng.choice(folds(dpu)) if last and not depthwise and not raw else 0
     kernel_h, kernel_w = rng.choice(KERNELS, 2)
     rows, cols = rng.integers(1, 6), rng.integers(1, 9)
-    stride_h, stride_w = rng.integers(1, 4, 2)
+    stride_h, stride_w = rng.integers(1, 4), 1 if pair else rng.integers(1, 4)
     dilation_h, dilation_w = rng.integers(0, 4, 2)
     in_cols = (cols - 1) * stride_w + (kernel_w - 1) * dilation_w + rng.integers(1, 4)
     half, low, high = dpu.accumulators // 2, *sorted(rng.integers(-128, 128, 2))
     fields = {
-        **{"first": rng.integers(0, 2), "last": rng.random() < 0.75, "depthwise": depthwise, "raw": raw},
+        **{"first": rng.integers(0, 2), "last": last, "depthwise": depthwise, "raw": raw, "pair": pair, "fold": fold},
         **{"table": 0 if raw else rng.integers(0, 2), "out4": 0 if raw else rng.integers(0, 2)},
-        **{"features4": rng.integers(0, 2), "weights4": rng.integers(0, 2)},
+        **{"features4": pair or rng.integers(0, 2), "weights4": pair or rng.integers(0, 2)},
         **{"address": rng.integers(0, 200), "in_cols": in_cols},
         **{"plane": ((rows - 1) * stride_h + (kernel_h - 1) * dilation_h + 1) * in_cols},
         **{"blocks": rng.integers(1, dpu.outputs // dpu.inputs + 1) if depthwise else rng.integers(1, 4)},
@@ -79,9 +89,16 @@ def random_conv(dpu: DpuConfig, rng: np.random.Generator) -> isa.Conv:
         **{"acc_address": rng.choice([0, half, rng.integers(0, half), rng.integers(half, 2 * half)])},
         **{"param_address": rng.integers(0, dpu.parameter_entries - dpu.outputs + 1)},
         **{"table_address": rng.integers(0, dpu.table_count), "zero": rng.integers(-128, 128)},
+        **{"spare": rng.integers(0, max((dpu.outputs >> fold) // dpu.inputs, 1))},
         **({"low": low, "high": high} if rng.random() < 0.3 else {"low": -128, "high": 127}),
     }
     return isa.Conv(**{name: int(value) for name, value in fields.items()})
+
+
+def going_on(conv: isa.Conv, before: isa.Conv) -> isa.Conv:
+    """Add to the entries of the one before: with `pair` these belong to a shape."""
+    shape = {"out_rows": before.out_rows, "out_cols": before.out_cols} if conv.pair else {}
+    return dataclasses.replace(conv, first=0, acc_address=before.acc_address, **shape)
 
 
 def legal_convs(spec: Spec, rng: np.random.Generator, count: int) -> list[isa.Conv]:
@@ -90,18 +107,21 @@ def legal_convs(spec: Spec, rng: np.random.Generator, count: int) -> list[isa.Co
     convs: list[isa.Conv] = []
     while len(convs) < count:
         conv = random_conv(spec.dpu, rng)
-        if convs and rng.random() < 0.3:
-            conv = dataclasses.replace(conv, first=0, acc_address=convs[-1].acc_address)
+        if convs and conv.pair == convs[-1].pair and rng.random() < 0.5:
+            conv = going_on(conv, convs[-1])
         try:
             trial.conv(conv)
-        except RefusedError:
+        except (RefusedError, UnspecifiedError):
             continue
         convs.append(conv)
     return convs
 
 
+SIZES_TRIED = [("8x16", False), ("8x16, 4 lanes", False), ("16x32", True), ("32x32", False), ("32x64", False)]
+
+
 @pytest.mark.parametrize("seed", range(12))
-@pytest.mark.parametrize(("name", "packed"), [("8x16", False), ("16x32", True), ("32x32", False)])
+@pytest.mark.parametrize(("name", "packed"), SIZES_TRIED)
 def test_random_sequences_leave_what_the_specification_says(name: str, packed: bool, seed: int) -> None:
     engine, rng = bench(name, packed), np.random.default_rng(seed)
     spec = fresh(engine, seed)
@@ -245,8 +265,8 @@ def test_results_are_drained_at_full_rate() -> None:
 @pytest.mark.parametrize(
     ("parameters", "words"),
     [
-        ({"RequantizeLanes": 3}, "RequantizeLanes (3) must be even and divide Inputs (8)."),
-        ({"Inputs": 16, "Outputs": 24}, "Outputs (24) must be a multiple of Inputs (16), and at least 8."),
+        ({"RequantizeLanes": 3}, "RequantizeLanes (3) must be Inputs (8) or a half or a quarter of it."),
+        ({"Inputs": 16, "Outputs": 24}, "Outputs (24) must be Inputs (16) * 2^n, at least 8."),
     ],
 )
 def test_sizes_that_do_not_fit_are_refused(parameters: dict[str, int], words: str) -> None:
