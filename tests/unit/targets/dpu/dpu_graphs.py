@@ -26,7 +26,10 @@ def limits(dtype: str) -> tuple[int, int]:
 
 
 class Drawing:
-    """A graph in the making: each method draws one node that reads tensors made before."""
+    """A graph in the making: each method draws one node that reads tensors made before.
+
+    Many tensors have at most 16 neighbouring codes; `lows` names the lowest of some of them.
+    """
 
     def __init__(self, draw: Callable[[Any], Any]) -> None:
         self.draw = draw
@@ -35,6 +38,7 @@ class Drawing:
         self.nodes: list[ir.Node] = []
         self.inputs: list[str] = []
         self.maps: list[str] = []
+        self.lows: dict[str, int] = {}
 
     def integer(self, low: int, high: int) -> int:
         return int(self.draw(st.integers(low, high)))
@@ -108,14 +112,15 @@ class Drawing:
         lowest = -(2 ** (bits - 1))
         weights = self.random.integers(lowest, -lowest, (out_channels, channels // groups, *kernel)).astype(np.int8)
         weights[self.random.random(weights.shape) < self.choice(0.0, 0.1, 0.9)] = self.choice(0, lowest)
+        x_zero = self.choice(self.lows.get(x.name, 0), self.integer(*limits(x.dtype)))
         size = out_shape(x, kernel, window["strides"], window["pads"], window["dilations"])
         requantize = self.requantize(out_channels)
         dtype = "int32" if requantize is None else self.choice(*TYPES)
         out = self.tensor((1, out_channels, *size), dtype)
         if requantize is not None:
-            requantize = self.within(requantize, dtype)
-        bias = self.random.integers(-(2 ** self.integer(0, 31)), 2**15, out_channels).astype(np.int32)
-        fields = {"weights": weights, "bias": bias, "x_zero": self.integer(*limits(x.dtype)), "weight_bits": bits}
+            requantize = self.within(requantize, out)
+        bias = self.random.integers(-(2 ** self.integer(0, 31)), 2 ** self.choice(9, 15), out_channels).astype(np.int32)
+        fields = {"weights": weights, "bias": bias, "x_zero": x_zero, "weight_bits": bits}
         self.node(ir.Conv, (x.name,), out, **fields, **window, groups=groups, requantize=requantize)
 
     def requantize(self, channels: int) -> ir.Requantize | None:
@@ -125,19 +130,26 @@ class Drawing:
         scale = np.broadcast_to(np.exp2(exponents), channels).astype(np.float32)
         return ir.Requantize(scale, 0, 0, 0)
 
-    def within(self, requantize: ir.Requantize, dtype: str) -> ir.Requantize:
-        zero, low, high = self.clip(dtype)
+    def within(self, requantize: ir.Requantize, out: str) -> ir.Requantize:
+        zero, low, high = self.clip(out)
         return ir.Requantize(requantize.scale, zero, low, high)
 
-    def clip(self, dtype: str) -> tuple[int, int, int]:
-        lowest, highest = limits(dtype)
+    def clip(self, out: str) -> tuple[int, int, int]:
+        """Zero point, lowest and highest code of tensor `out`; at most 16 codes half of the time."""
+        lowest, highest = limits(self.tensors[out].dtype)
         low = self.choice(lowest, self.integer(lowest, highest))
+        if self.choice(True, False):
+            self.lows[out] = low
+            return self.integer(low, min(low + 15, highest)), low, min(low + self.choice(15, 3), highest)
         return self.integer(lowest, highest), low, self.choice(highest, self.integer(low, highest))
 
     def lookup(self) -> None:
         x = self.pick()
         out = self.tensor(x.shape, self.choice(*TYPES))
         low, high = limits(self.tensors[out].dtype)
+        if self.choice(True, False):
+            self.lows[out] = low = self.integer(low, high)
+            high = min(low + 15, high)
         values = self.random.integers(low, high + 1, 256).astype(self.tensors[out].dtype)
         self.node(ir.Lookup, (x.name,), out, values=values)
 
@@ -147,7 +159,9 @@ class Drawing:
         if window is None:
             return
         size = out_shape(x, window["kernel"], window["strides"], window["pads"], window.pop("dilations"))
-        self.node(ir.MaxPool, (x.name,), self.tensor((*x.shape[:2], *size), x.dtype), **window)
+        out = self.tensor((*x.shape[:2], *size), x.dtype)
+        self.lows |= {out: self.lows[x.name]} if x.name in self.lows else {}
+        self.node(ir.MaxPool, (x.name,), out, **window)
 
     def upsample(self) -> None:
         x, factor = self.pick(), self.choice(1, 2, 2, 2, 4, 8)
@@ -204,7 +218,7 @@ class Drawing:
         ratios = np.exp2(self.random.uniform(-4, 2, 2))
         codes = np.arange(256) + limits(b.dtype)[0]
         inner = (codes * ratios[0] + self.random.uniform(-200, 200)).astype(np.float32)
-        _, low, high = self.clip(self.tensors[out].dtype)
+        _, low, high = self.clip(out)
         self.node(ir.Add, (a.name, b.name), out, a_ratio=np.float32(ratios[1]), inner=inner, low=low, high=high)
 
     def multiply(self) -> None:
@@ -213,7 +227,7 @@ class Drawing:
 
     def multiply_of(self, a: ir.Tensor, b: ir.Tensor) -> None:
         out = self.tensor(a.shape, self.choice(*TYPES))
-        zero, low, high = self.clip(self.tensors[out].dtype)
+        zero, low, high = self.clip(out)
         scale = np.float32(np.exp2(self.random.uniform(-14, 0)))
         zeros = {"a_zero": self.integer(*limits(a.dtype)), "b_zero": self.integer(*limits(b.dtype))}
         self.node(ir.Multiply, (a.name, b.name), out, **zeros, scale=scale, zero=zero, low=low, high=high)
