@@ -1,4 +1,4 @@
-"""Compiles an integer graph to a program for one board: legalize, place, allocate, schedule, assemble."""
+"""Compiles an integer graph to a program for one board: legalize, fold, narrow, place, allocate, schedule, assemble."""
 
 from __future__ import annotations
 
@@ -14,25 +14,29 @@ from nibble.targets.dpu.allocate import allocate, lives
 from nibble.targets.dpu.assemble import Assembly
 from nibble.targets.dpu.context import Constants, Context
 from nibble.targets.dpu.cost import Machine
+from nibble.targets.dpu.fold import fold_pools
 from nibble.targets.dpu.legalize import legalize, unsupported
 from nibble.targets.dpu.manifest import completed, describe
 from nibble.targets.dpu.narrow import narrow
 from nibble.targets.dpu.ops import HostOp
 from nibble.targets.dpu.order import batch_hosts
 from nibble.targets.dpu.place import Placed, place
+from nibble.targets.dpu.pools import split_pools
 from nibble.targets.dpu.program import Program
 
 
 def compile_graph(graph: ir.IntegerGraph, board: Board, dpu: DpuConfig) -> Program:
     """Return the program of `graph`, as `lower` gives it. Raises UnsupportedError when it is empty or does not fit."""
     graph = optimize(_leave_to_host(graph))
-    placement = place(narrow(batch_hosts(legalize(graph))), graph, dpu.inputs)
+    machine = Machine(dpu, board)
+    ops = narrow(fold_pools(batch_hosts(split_pools(legalize(graph))), graph, machine))
+    placement = place(ops, graph, dpu)
     if not placement.ops:
         raise UnsupportedError(dpu.name, "a graph that computes nothing")
     kept = [name for name in (*graph.outputs, *(head.tensor for head in graph.heads)) if name in placement.views]
     addresses, activation_bytes = allocate(lives(placement, kept))
     context = Context(dpu, addresses, Constants(activation_bytes))
-    assembly = Assembly(context, Machine(dpu, board), completed(graph, placement, kept))
+    assembly = Assembly(context, machine, completed(graph, placement, kept))
     for run in _runs(placement.ops):
         assembly.add(run)
     program = describe(graph, placement, context, board, assembly)

@@ -75,6 +75,7 @@ def conv_steps(context: Context, op: ConvOp, view: View, buffer: Buffer, machine
         raw=op.scale is None,
         weight_bits=4 if conv.four_bit else 8,
         output_lanes=buffer.blocks * min(buffer.lanes, context.lanes),
+        col_multiple=max(1, context.dpu.unit_bytes // buffer.pixel_bytes),
     )
     chosen = tiling.choose(shape, machine)
     all_tiles = list(tiles(buffer.rows, buffer.cols, chosen.rows, chosen.cols))
@@ -121,7 +122,7 @@ def _step(conv: _Conv, part: _Part, planes: tuple[int, ...], first: bool, last: 
     )
     constants = _constant_loads(conv, group, planes)
     table = op.table is not None and last
-    per_group = context.dpu.outputs // context.lanes
+    per_group = max(1, (context.dpu.outputs >> op.fold) // context.lanes)
     block = group * per_group
     blocks = min(per_group, conv.buffer.blocks - block)
 
@@ -131,6 +132,7 @@ def _step(conv: _Conv, part: _Part, planes: tuple[int, ...], first: bool, last: 
             **width_fields(conv.view, conv.buffer),
             first=int(first),
             last=int(last),
+            fold=op.fold if last else 0,
             table=int(table),
             weights4=int(conv.four_bit),
             address=at[FEATURES] + loaded.lead_units,
@@ -162,4 +164,5 @@ def _constant_loads(conv: _Conv, group: int, planes: tuple[int, ...]) -> list[Lo
 
 def macs(op: ConvOp, buffer: Buffer) -> int:
     """Multiply-accumulates of the convolution as the network defines it."""
-    return buffer.rows * buffer.cols * math.prod(op.weights.shape)
+    count, channels = op.weights.shape[:2]
+    return buffer.rows * buffer.cols * int(count) * int(channels) * math.prod(op.kernel)

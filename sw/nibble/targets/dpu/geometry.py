@@ -47,3 +47,13 @@ def patch(tile: Tile, window: Window) -> Patch:
         spans.append((start * stride - window.pads[axis], (length - 1) * stride + extent))
     (row, rows), (col, cols) = spans
     return Patch(row, col, rows, cols)
+
+
+def output_size(window: Window, rows: int, cols: int) -> tuple[int, int]:
+    """Return the rows and columns that `window` makes of a map of rows x cols."""
+    top, left, bottom, right = window.pads
+    extents = [(kernel - 1) * dilation + 1 for kernel, dilation in zip(window.kernel, window.dilations, strict=True)]
+    return (
+        (rows + top + bottom - extents[0]) // window.strides[0] + 1,
+        (cols + left + right - extents[1]) // window.strides[1] + 1,
+    )

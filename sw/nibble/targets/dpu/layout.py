@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 class Buffer:
     """DDR memory of one tensor: `blocks` planes of `rows` x `cols` pixels of `pixel_bytes`, one after the other.
 
-    `interleaved` is the network's input as a camera gives it: one plane, all channels of a pixel together, in codes of
-    the graph (`flip` when they are unsigned); elsewhere bytes are signed. With `shift` an element is 4 bits, even
-    channel in the low ones, and holds the signed code - shift.
+    `interleaved` is one plane of pixels with fewer channels than lanes, which follow one another without filling, as a
+    camera gives them: the network's input is in codes of the graph (`flip` when they are unsigned); elsewhere bytes are
+    signed. With `shift` an element is 4 bits, even channel in the low ones, and holds the signed code - shift.
     """
 
     name: str

@@ -80,6 +80,15 @@ class ConvOp(Op):
         return len(self.weights) >> self.fold
 
     @property
+    def kernel(self) -> tuple[int, int]:
+        """Rows and columns of the input that a sum is made of."""
+        rows, cols = (
+            whole - stride // positions * (positions - 1)
+            for whole, stride, positions in zip(self.weights.shape[2:], self.window.strides, self.block, strict=True)
+        )
+        return rows, cols
+
+    @property
     def fold(self) -> int:
         """Base 2 logarithm of the sums that an output is made of."""
         return math.prod(self.block).bit_length() - 1

@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from nibble.config import DpuConfig
 from nibble.graph import ir
 from nibble.targets.dpu import layout
+from nibble.targets.dpu.geometry import output_size
 from nibble.targets.dpu.layout import Buffer, View
 from nibble.targets.dpu.ops import AnyOp, BinaryOp, ConcatOp, ConvOp, HostOp, Op, PoolOp, SelectOp, UpsampleOp, Window
 
@@ -34,9 +36,9 @@ class Placement:
     views: dict[str, View] = field(default_factory=dict)
 
 
-def place(ops: Sequence[AnyOp], graph: ir.IntegerGraph, lanes: int) -> Placement:
-    """Lay out all tensors of `ops` for a DPU with `lanes` input lanes."""
-    placer = _Placer(graph, ops, lanes)
+def place(ops: Sequence[AnyOp], graph: ir.IntegerGraph, dpu: DpuConfig) -> Placement:
+    """Lay out all tensors of `ops` for a hardware size."""
+    placer = _Placer(graph, ops, dpu)
     for name in graph.inputs:
         placer.add_input(name)
     for op in ops:
@@ -45,10 +47,10 @@ def place(ops: Sequence[AnyOp], graph: ir.IntegerGraph, lanes: int) -> Placement
 
 
 class _Placer:
-    def __init__(self, graph: ir.IntegerGraph, ops: Sequence[AnyOp], lanes: int) -> None:
-        self.graph, self.lanes = graph, lanes
+    def __init__(self, graph: ir.IntegerGraph, ops: Sequence[AnyOp], dpu: DpuConfig) -> None:
+        self.graph, self.lanes, self.outputs = graph, dpu.inputs, dpu.outputs
         self.placement = Placement()
-        self._interleaved = _interleaved_inputs(graph, ops, lanes)
+        self._interleaved = interleaved_inputs(graph, ops, dpu.inputs)
 
     def add_input(self, name: str) -> None:
         """Give a graph input that is integer already its buffer; float inputs stay with the host."""
@@ -105,13 +107,17 @@ class _Placer:
         if isinstance(op, BinaryOp):
             op = self._align(op)
         reads = tuple(self._plain(name, op) for name in op.inputs)
-        rows, cols = _output_size(op, reads[0])
-        pixel_bytes = self.lanes * _element_bits(op) // 8
+        rows, cols = reads[0].rows, reads[0].cols
+        if isinstance(op, ConvOp | PoolOp):
+            rows, cols = output_size(op.window, rows, cols)
         if isinstance(op, ConvOp) and not op.depthwise:
-            buffer = Buffer(op.output, -(-op.channels // self.lanes), rows, cols, pixel_bytes, shift=op.shift)
-            view = layout.whole(buffer, op.channels, self.lanes)
+            lanes = min(self.lanes, self.outputs >> op.fold)
+            blocks, of_pixel = -(-op.channels // lanes), lanes * _element_bits(op) // 8
+            buffer = Buffer(op.output, blocks, rows, cols, of_pixel, interleaved=lanes < self.lanes, shift=op.shift)
+            view = layout.whole(buffer, op.channels, lanes)
         else:
-            buffer = Buffer(op.output, len(reads[0].planes), rows, cols, pixel_bytes, shift=op.shift)
+            of_pixel = self.lanes * _element_bits(op) // 8
+            buffer = Buffer(op.output, len(reads[0].planes), rows, cols, of_pixel, shift=op.shift)
             view = layout.lanewise(buffer, reads[0])
         self.placement.ops.append(Placed(op, reads, (buffer,)))
         self.placement.views[op.output] = view
@@ -156,8 +162,8 @@ def _repacked(name: str) -> str:
     return f"{name}.repacked"
 
 
-def _interleaved_inputs(graph: ir.IntegerGraph, ops: Sequence[AnyOp], lanes: int) -> set[str]:
-    """Tensors that the host writes as pictures: few channels, read by dense convolutions alone."""
+def interleaved_inputs(graph: ir.IntegerGraph, ops: Sequence[AnyOp], lanes: int) -> set[str]:
+    """Return the tensors that the host writes as pictures: few channels, read by dense convolutions alone."""
     written = {name for op in ops if isinstance(op, HostOp) for name in op.outputs} | set(graph.inputs)
     return {name for name in written if _fits_interleaved(name, graph, ops, lanes)}
 
@@ -167,17 +173,3 @@ def _fits_interleaved(name: str, graph: ir.IntegerGraph, ops: Sequence[AnyOp], l
     dense = all(isinstance(op, ConvOp) and not op.depthwise and op.groups == 1 for op in readers)
     shape = graph.tensors[name].shape
     return dense and len(shape) == 4 and shape[1] < lanes
-
-
-def _output_size(op: Op, view: View) -> tuple[int, int]:
-    if isinstance(op, BinaryOp):
-        return view.rows, view.cols
-    if not isinstance(op, ConvOp | PoolOp):
-        raise TypeError(op)
-    window = op.window
-    top, left, bottom, right = window.pads
-    extents = [(k - 1) * d + 1 for k, d in zip(window.kernel, window.dilations, strict=True)]
-    return (
-        (view.rows + top + bottom - extents[0]) // window.strides[0] + 1,
-        (view.cols + left + right - extents[1]) // window.strides[1] + 1,
-    )

@@ -6,6 +6,7 @@ from dpu_graphs import graphs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nibble.config import load_dpu
 from nibble.graph import ir
 from nibble.targets.dpu.allocate import Life, allocate, lives
 from nibble.targets.dpu.context import ALIGNMENT
@@ -45,7 +46,7 @@ def test_buffers_alive_apart_share_memory() -> None:
 @settings(deadline=None)
 @given(graphs())
 def test_a_buffer_lives_from_its_write_to_its_last_read(graph: ir.IntegerGraph) -> None:
-    placement = place(legalize(graph), graph, lanes=8)
+    placement = place(legalize(graph), graph, load_dpu("tiny"))
     kept = [name for name in graph.outputs if name in placement.views]
     found = {entry.buffer: entry for entry in lives(placement, kept)}
     for index, placed in enumerate(placement.ops):
