@@ -84,9 +84,9 @@ class Drawing:
         out = self.tensor(x.shape, x.dtype)
         self.node(ir.Host, (x.name,), out, model=one_node_model("BitwiseNot", x, out), reason="test")
 
-    def window(self, x: ir.Tensor, dilated: bool) -> dict[str, Any] | None:
+    def window(self, x: ir.Tensor, dilated: bool, stride_w: int = 3) -> dict[str, Any] | None:
         kernel = (self.integer(1, 5), self.integer(1, 5))
-        strides = (self.integer(1, 3), self.integer(1, 3))
+        strides = (self.integer(1, 3), self.integer(1, stride_w))
         dilations = (self.integer(1, 2), self.integer(1, 2)) if dilated else (1, 1)
         pads = tuple(self.integer(0, kernel[i % 2] - (0 if dilated else 1)) for i in range(4))
         if dilated and self.choice(*[False] * 9, True):
@@ -98,8 +98,13 @@ class Drawing:
     def conv(self) -> None:
         self.conv_of(self.pick())
 
-    def conv_of(self, x: ir.Tensor, depthwise: bool = False) -> None:
-        window = self.window(x, dilated=True)
+    def four_bits(self) -> None:
+        """Codes, weights and sums so small that the array takes two columns at once."""
+        self.lookup_of(self.pick(), codes=16)
+        self.conv_of(self.tensors[self.maps[-1]], small=True)
+
+    def conv_of(self, x: ir.Tensor, depthwise: bool = False, small: bool = False) -> None:
+        window = self.window(x, dilated=True, stride_w=1 if small else 3)
         if window is None:
             return
         kernel = window.pop("kernel")
@@ -108,18 +113,19 @@ class Drawing:
         out_channels = groups * self.integer(1, max(1, MAX_CHANNELS // groups))
         if groups == channels and (depthwise or self.choice(True, False)):
             out_channels = channels
-        bits = self.choice(8, 8, 4)
+        bits = 4 if small else self.choice(8, 8, 4)
         lowest = -(2 ** (bits - 1))
         weights = self.random.integers(lowest, -lowest, (out_channels, channels // groups, *kernel)).astype(np.int8)
         weights[self.random.random(weights.shape) < self.choice(0.0, 0.1, 0.9)] = self.choice(0, lowest)
-        x_zero = self.choice(self.lows.get(x.name, 0), self.integer(*limits(x.dtype)))
+        x_zero = self.lows.get(x.name, 0) if small else self.integer(*limits(x.dtype))
         size = out_shape(x, kernel, window["strides"], window["pads"], window["dilations"])
         requantize = self.requantize(out_channels)
         dtype = "int32" if requantize is None else self.choice(*TYPES)
         out = self.tensor((1, out_channels, *size), dtype)
         if requantize is not None:
             requantize = self.within(requantize, out)
-        bias = self.random.integers(-(2 ** self.integer(0, 31)), 2 ** self.choice(9, 15), out_channels).astype(np.int32)
+        most = (9, 9) if small else (31, 15)
+        bias = self.random.integers(-(2 ** self.integer(0, most[0])), 2 ** most[1], out_channels).astype(np.int32)
         fields = {"weights": weights, "bias": bias, "x_zero": x_zero, "weight_bits": bits}
         self.node(ir.Conv, (x.name,), out, **fields, **window, groups=groups, requantize=requantize)
 
@@ -144,12 +150,13 @@ class Drawing:
         return self.integer(lowest, highest), low, self.choice(highest, self.integer(low, highest))
 
     def lookup(self) -> None:
-        x = self.pick()
+        self.lookup_of(self.pick(), self.choice(256, 16))
+
+    def lookup_of(self, x: ir.Tensor, codes: int) -> None:
         out = self.tensor(x.shape, self.choice(*TYPES))
         low, high = limits(self.tensors[out].dtype)
-        if self.choice(True, False):
-            self.lows[out] = low = self.integer(low, high)
-            high = min(low + 15, high)
+        self.lows[out] = low = self.integer(low, high + 1 - codes)
+        high = low + codes - 1
         values = self.random.integers(low, high + 1, 256).astype(self.tensors[out].dtype)
         self.node(ir.Lookup, (x.name,), out, values=values)
 
@@ -240,7 +247,8 @@ class Drawing:
 
 
 STEPS = (
-    *(Drawing.conv, Drawing.conv, Drawing.conv, Drawing.neck, Drawing.misaligned, Drawing.lookup, Drawing.pool),
+    *(Drawing.conv, Drawing.conv, Drawing.conv, Drawing.four_bits, Drawing.four_bits, Drawing.neck),
+    *(Drawing.misaligned, Drawing.lookup, Drawing.pool),
     *(Drawing.upsample, Drawing.concat, Drawing.channels, Drawing.add, Drawing.multiply, Drawing.host),
 )
 
