@@ -1,5 +1,5 @@
-// DDR behind AXI4 ports, cycle by cycle: latency, bandwidth shared by all ports, stalls and errors at random or on
-// demand; and a check of every rule of AXI4 that a master can break here.
+// DDR behind AXI4 ports, cycle by cycle: latency, bandwidth shared by all ports, refresh, rows that must be opened,
+// stalls and errors at random or on demand; and a check of every rule of AXI4 that a master can break here.
 //
 // A cycle: `offer` sets the memory's pins while the clock is low, the design settles, `sample` reads the handshakes.
 #pragma once
@@ -13,9 +13,9 @@
 #include <utility>
 #include <vector>
 
-namespace nibble_sim {
+#include "random.h"
 
-constexpr uint64_t one = uint64_t{1} << 32;  // of fractions
+namespace nibble_sim {
 
 struct MemorySettings {
   uint64_t base;            // address of byte 0
@@ -29,19 +29,9 @@ struct MemorySettings {
   uint64_t error_first, error_end;  // bytes whose reads and writes are answered with an error
   uint64_t error_burst;     // the n-th burst of all, from 1 on, is answered with an error; 0: none
   uint64_t error_response;  // 2: SLVERR, 3: DECERR
-};
-
-// splitmix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, 2014).
-struct Random {
-  uint64_t state;
-  uint64_t operator()() {
-    uint64_t z = state += 0x9e3779b97f4a7c15;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
-    return z ^ (z >> 31);
-  }
-  bool chance(uint64_t threshold) { return threshold && ((*this)() >> 32) < threshold; }
-  uint64_t below(uint64_t limit) { return limit ? (*this)() % limit : 0; }
+  uint64_t refresh_every, refresh_for;  // cycles; every 0: no refresh
+  uint64_t row_miss;        // cycles from the end of a bank's last burst to the first word of another row
+  uint64_t page_bytes, banks;  // bytes of a row, the next ones in the next bank; banks 0: no rows
 };
 
 // Pins as Verilator declares them: bytes, 64-bit words, arrays of 32-bit words.
@@ -74,6 +64,11 @@ struct WritePins {
    &top.name##_wvalid, &top.name##_wready, &top.name##_bresp, &top.name##_bvalid, &top.name##_bready,             \
    sizeof top.name##_wdata}
 
+// A bank of the DDR: the row that is open, and from when on it can be read; when its last burst is through.
+struct Bank {
+  uint64_t row = UINT64_MAX, ready = 0, free = 0;
+};
+
 // What all ports share.
 struct Shared {
   MemorySettings settings;
@@ -84,16 +79,53 @@ struct Shared {
   uint64_t bursts = 0;
   uint64_t credit = 0;     // bytes that may move, in 2^-32
   uint64_t committed = 0;  // bytes written and answered
+  std::vector<Bank> banks;
 
-  explicit Shared(const MemorySettings& s) : settings(s), random{s.seed} {}
+  explicit Shared(const MemorySettings& s) : settings(s), random{s.seed}, banks(s.banks) {}
+
+  // The end of each refresh interval is the refresh itself. It closes all rows.
+  bool refreshes() const {
+    return settings.refresh_every && cycle % settings.refresh_every >= settings.refresh_every - settings.refresh_for;
+  }
 
   // Bytes that were not moved do not add up: memory without work loses its time.
-  void refill(size_t bytes) { credit = std::min(credit + settings.rate, settings.rate + bytes * one); }
-  bool affords(size_t bytes) const { return !settings.rate || credit >= bytes * one; }
+  void refill(size_t bytes) {
+    if (refreshes()) {
+      credit = 0;
+      for (Bank& bank : banks) bank = {UINT64_MAX, 0, cycle + 1};
+    } else {
+      credit = std::min(credit + settings.rate, settings.rate + bytes * one);
+    }
+  }
+  bool affords(size_t bytes) const { return !refreshes() && (!settings.rate || credit >= bytes * one); }
   void pay(size_t bytes) {
     if (settings.rate) credit -= bytes * one;
   }
   bool holds_back() { return random.chance(settings.stall); }
+
+  // Whether the row of a burst's first word is open. A row is opened as soon as the burst has come and the bank's last
+  // one is through: the controller looks ahead.
+  bool opens(uint64_t offset, uint64_t arrived) {
+    if (banks.empty()) return true;
+    Bank& bank = bank_of(offset);
+    const uint64_t row = row_of(offset);
+    if (bank.row != row) {
+      if (cycle < bank.free) return false;
+      bank.row = row;
+      bank.ready = std::max(bank.free, arrived) + settings.row_miss;
+    }
+    return cycle >= bank.ready;
+  }
+
+  // A burst's first word moves: its bank is busy as long as the DDR takes for all of it.
+  void occupy(uint64_t offset, uint64_t bytes) {
+    if (banks.empty()) return;
+    const uint64_t cycles = settings.rate ? bytes * one / settings.rate : 1;
+    bank_of(offset).free = std::max(bank_of(offset).free, cycle + cycles);
+  }
+
+  Bank& bank_of(uint64_t offset) { return banks[offset / settings.page_bytes % settings.banks]; }
+  uint64_t row_of(uint64_t offset) const { return offset / settings.page_bytes / settings.banks; }
   uint64_t ready_at() { return cycle + settings.latency + random.below(settings.jitter + 1); }
   bool is_error(uint64_t first, uint64_t end) const {
     return first < settings.error_end && end > settings.error_first;
@@ -103,7 +135,7 @@ struct Shared {
 struct Burst {
   uint64_t offset;  // of its first word, from byte 0
   uint32_t words, done;
-  uint64_t ready;  // cycle
+  uint64_t arrived, ready;  // cycles
   bool error;
   std::vector<uint8_t> data, strobe;  // writes
 };
@@ -116,6 +148,8 @@ struct Burst {
 struct Held {
   bool waiting = false;
   std::vector<uint8_t> payload;
+
+  void forget() { waiting = false; }
 
   void check(const Shared& shared, const char* port, const char* channel, bool valid, bool ready,
              std::initializer_list<std::pair<const void*, size_t>> pins) {
@@ -162,9 +196,26 @@ struct Addresses {
     if (under_way >= shared->settings.outstanding) fail("more bursts under way than declared");
     const uint64_t offset = address - shared->settings.base;
     if (address < shared->settings.base || offset + total - bytes >= shared->size) fail("an address outside the memory");
-    bursts.push_back({offset, static_cast<uint32_t>(words), 0, shared->ready_at(),
+    bursts.push_back({offset, static_cast<uint32_t>(words), 0, shared->cycle, shared->ready_at(),
                       ++shared->bursts == shared->settings.error_burst, {}, {}});
     return true;
+  }
+
+  // Whether the first burst may move a word: only its first one may have to wait for its row.
+  bool open() const {
+    const Burst& burst = bursts.front();
+    return burst.done || shared->opens(burst.offset, burst.arrived);
+  }
+  void count() const {
+    const Burst& burst = bursts.front();
+    if (!burst.done) shared->occupy(burst.offset, burst.words * bytes);
+  }
+
+  void reset() {
+    if (*pins.valid) fail("VALID in reset");
+    *pins.ready = 0;
+    held.forget();
+    bursts.clear();
   }
 
   void fail(const std::string& what) { violated(*shared, port, std::string(channel) + ": " + what); }
@@ -181,11 +232,12 @@ class ReadPort {
     if (*pins_.valid) return false;
     std::deque<Burst>& bursts = addresses_.bursts;
     if (bursts.empty() || bursts.front().ready > shared_.cycle || shared_.holds_back() ||
-        !shared_.affords(pins_.bytes)) {
+        !shared_.affords(pins_.bytes) || !addresses_.open()) {
       if (shared_.settings.stall) scramble();
       return false;
     }
     shared_.pay(pins_.bytes);
+    addresses_.count();
     const Burst& burst = bursts.front();
     const uint64_t offset = burst.offset + uint64_t{burst.done} * pins_.bytes;
     const size_t inside = std::min<uint64_t>(pins_.bytes, shared_.size - offset);
@@ -212,6 +264,12 @@ class ReadPort {
     *pins_.valid = 0;
     words += 1;
     if (++addresses_.bursts.front().done == addresses_.bursts.front().words) addresses_.bursts.pop_front();
+  }
+
+  // In reset, of the design as well.
+  void reset() {
+    addresses_.reset();
+    *pins_.valid = 0;
   }
 
   bool idle() const { return addresses_.bursts.empty(); }
@@ -243,7 +301,7 @@ class WritePort {
     addresses_.offer();
     // With a limited bandwidth a word is only paid for when it is there.
     const bool wanted = !addresses_.bursts.empty() && (!shared_.settings.rate || *pins_.valid);
-    *pins_.ready = wanted && !shared_.holds_back() && shared_.affords(pins_.bytes);
+    *pins_.ready = wanted && !shared_.holds_back() && shared_.affords(pins_.bytes) && addresses_.open();
     if (*pins_.ready) shared_.pay(pins_.bytes);
     answer();
     return *pins_.ready;
@@ -265,6 +323,15 @@ class WritePort {
     answers_.pop_front();
   }
 
+  // What is not answered is not written.
+  void reset() {
+    addresses_.reset();
+    if (*pins_.valid) violated(shared_, pins_.name, "WVALID in reset");
+    *pins_.ready = *pins_.response_valid = 0;
+    held_.forget();
+    answers_.clear();
+  }
+
   bool idle() const { return addresses_.bursts.empty() && answers_.empty(); }
   size_t bytes() const { return pins_.bytes; }
   uint64_t words = 0;
@@ -279,6 +346,7 @@ class WritePort {
   }
 
   void take() {
+    addresses_.count();
     Burst& burst = addresses_.bursts.front();
     burst.data.insert(burst.data.end(), pins_.data, pins_.data + pins_.bytes);
     for (size_t i = 0; i < pins_.bytes; ++i) burst.strobe.push_back(pins_.strobe[i / 8] >> (i % 8) & 1);
@@ -348,6 +416,12 @@ class AxiMemory {
     for (ReadPort& port : reads) port.finish();
     for (WritePort& port : writes) port.finish();
     ++shared_.cycle;
+  }
+
+  // The design is held in reset, and so is what lies between it and the DDR: nothing is under way any more.
+  void reset() {
+    for (ReadPort& port : reads) port.reset();
+    for (WritePort& port : writes) port.reset();
   }
 
   bool idle() const {

@@ -3,26 +3,17 @@
 // A cycle: offers and readiness are set with the clock low, combinational paths settle, handshakes are sampled, the
 // clock rises. `ports.h` is generated for each design: it includes Vtop.h and lists the ports.
 
-#include <cstdarg>
-#include <cstdint>
-#include <cstdio>
 #include <cstring>
-#include <memory>
-#include <stdexcept>
-#include <string>
 #include <vector>
 
-#include "ports.h"
-#if VM_TRACE
-#include "verilated_vcd_c.h"
-#endif
+#include "clocked.h"
+#include "random.h"
 
 namespace {
 
-constexpr int reset_cycles = 16;
-constexpr int watched_cycles = 16;  // after the last expected beat, for beats that nobody expects
+using namespace nibble_sim;
 
-std::string printed;  // the last line that the design printed
+constexpr int watched_cycles = 16;  // after the last expected beat, for beats that nobody expects
 
 enum Outcome : int { running, finished, stuck, surplus, stopped };
 enum Violation : uint64_t { none, dropped, changed };
@@ -43,21 +34,10 @@ struct Settings {
   uint64_t idle_limit;
 };
 
-// splitmix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, 2014).
-struct Random {
-  uint64_t state;
-  uint64_t operator()() {
-    uint64_t z = state += 0x9e3779b97f4a7c15;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
-    return z ^ (z >> 31);
-  }
-};
-
 struct Stall {
   Random random;
   uint64_t threshold;
-  bool operator()() { return threshold && (random() >> 32) < threshold; }
+  bool operator()() { return random.chance(threshold); }
 };
 
 struct Input {
@@ -118,19 +98,14 @@ struct Output {
 class Bench {
  public:
   Bench(Beats* in, Beats* out, const Settings& settings, const char* waveform)
-      : settings_(settings), stall_{{settings.seed}, settings.stall} {
-    context_.randReset(2);
-    context_.randSeed(static_cast<int>(settings.seed % 0x7fffffff) + 1);
-    context_.traceEverOn(waveform);
-    top_ = std::make_unique<Vtop>(&context_);
-    for (const Pins& pins : input_pins(*top_)) inputs_.push_back({pins, in++});
-    for (const Pins& pins : output_pins(*top_)) outputs_.push_back({pins, out++});
-    clear_inputs(*top_);
-    open(waveform);
+      : settings_(settings), stall_{{settings.seed}, settings.stall}, design_(settings.seed, waveform) {
+    for (const Pins& pins : input_pins(*design_.top)) inputs_.push_back({pins, in++});
+    for (const Pins& pins : output_pins(*design_.top)) outputs_.push_back({pins, out++});
   }
 
   Outcome run(uint64_t cycles) {
-    if (!reset_) reset();
+    if (!reset_) design_.reset();
+    reset_ = true;
     for (; cycles; --cycles) {
       tick();
       if (idle_ >= settings_.idle_limit) return stuck;
@@ -141,28 +116,22 @@ class Bench {
   }
 
   void probe(size_t index, uint8_t* value) {
-    const Plain probe = probes(*top_)[index];
+    const Plain probe = probes(*design_.top)[index];
     std::memcpy(value, probe.data, probe.bytes);
   }
 
   void level(size_t index, uint64_t value) {
-    const Plain level = levels(*top_)[index];
+    const Plain level = levels(*design_.top)[index];
     std::memcpy(level.data, &value, level.bytes);
   }
 
   std::string error;
 
  private:
-  void reset() {
-    reset_ = true;
-    for (int i = 0; i < reset_cycles; ++i) edge(0), edge(1);
-    top_->ap_rst_n = 1;
-  }
-
   void tick() {
     for (Input& input : inputs_) input.offer(stall_, cycle_);
     for (Output& output : outputs_) *output.pins.ready = !stall_();
-    edge(0);
+    design_.edge(0);
     bool moved = false;
     for (Output& output : outputs_) moved |= output.sample(cycle_);
     // All pins are read before one is changed: a TREADY may come from another port's TVALID.
@@ -170,17 +139,10 @@ class Bench {
     for (Input& input : inputs_) {
       if (input.accepted()) taken_.push_back(&input);
     }
-    edge(1);
+    design_.edge(1);
     for (Input* input : taken_) input->move(cycle_);
     idle_ = moved || !taken_.empty() ? 0 : idle_ + 1;
     ++cycle_;
-  }
-
-  void edge(int level) {
-    top_->ap_clk = level;
-    top_->eval();
-    dump();
-    context_.timeInc(1);
   }
 
   bool all_moved() const {
@@ -200,28 +162,9 @@ class Bench {
     return false;
   }
 
-#if VM_TRACE
-  void open(const char* waveform) {
-    if (!waveform) return;
-    vcd_ = std::make_unique<VerilatedVcdC>();
-    top_->trace(vcd_.get(), 99);
-    vcd_->open(waveform);
-  }
-  void dump() {
-    if (vcd_) vcd_->dump(context_.time());
-  }
-#else
-  void open(const char*) {}
-  void dump() {}
-#endif
-
   const Settings settings_;
   Stall stall_;
-  VerilatedContext context_;
-  std::unique_ptr<Vtop> top_;
-#if VM_TRACE
-  std::unique_ptr<VerilatedVcdC> vcd_;
-#endif
+  Clocked design_;
   std::vector<Input> inputs_;
   std::vector<Output> outputs_;
   std::vector<Input*> taken_;
@@ -232,33 +175,11 @@ class Bench {
 
 }  // namespace
 
-// What the design prints: to standard error, as the caller's results go to standard output.
-int nibble_print(const char* format, ...) {
-  char line[4096];
-  va_list arguments;
-  va_start(arguments, format);
-  const int length = std::vsnprintf(line, sizeof line, format, arguments);
-  va_end(arguments);
-  printed = line;
-  std::fputs(line, stderr);
-  return length;
-}
-
-// $finish, $stop, $error and $fatal, and errors of Verilator's library, end the run.
-void vl_finish(const char*, int, const char*) { throw std::runtime_error(printed.empty() ? "$finish" : printed); }
-void vl_stop(const char*, int, const char*) { throw std::runtime_error(printed.empty() ? "$stop" : printed); }
-void vl_fatal(const char* file, int, const char*, const char* message) {
-  throw std::runtime_error(file && *file ? std::string(file) + ": " + message : message);
-}
-
-#define EXPORT extern "C" __attribute__((visibility("default")))
-
 // Whether a run can write a waveform.
 EXPORT int nibble_traces() { return VM_TRACE; }
 
 // Returns null when memory runs out.
 EXPORT Bench* nibble_open(Beats* inputs, Beats* outputs, const Settings* settings, const char* waveform) {
-  printed.clear();
   try {
     return new Bench(inputs, outputs, *settings, waveform);
   } catch (const std::exception&) {

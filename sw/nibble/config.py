@@ -122,6 +122,33 @@ class Resources(BaseModel):
     dsp: Count
 
 
+class DdrTiming(BaseModel):
+    """What keeps a DDR from its full rate, in nanoseconds: refresh, and rows that must be opened."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    refresh_ns: Annotated[float, Field(ge=100, le=1e6)]
+    """From one refresh to the next (tREFI)."""
+    refresh_stall_ns: Annotated[float, Field(ge=0, le=1e5)]
+    """Of it, in which nothing moves (tRFC)."""
+    row_miss_ns: Annotated[float, Field(ge=0, le=1000)]
+    """From the end of a bank's last burst to the first data of another row (tRP + tRCD)."""
+    page_bytes: Annotated[int, Field(ge=1024, le=1 << 20)]
+    """Of a row, all chips together; the next bytes are in the next bank."""
+    banks: Annotated[int, Field(ge=1, le=1024)]
+
+    @model_validator(mode="after")
+    def _rests(self) -> DdrTiming:
+        if self.refresh_stall_ns > self.refresh_ns / 2:
+            raise ValueError(f"refresh_stall_ns: {self.refresh_stall_ns}|at most half of refresh_ns")
+        return self
+
+    @property
+    def share(self) -> float:
+        """Of the time, in which words can move: what refresh leaves."""
+        return 1 - self.refresh_stall_ns / self.refresh_ns
+
+
 class Board(_Config):
     """A board: its part, the hardware built for it, clock and memory."""
 
@@ -135,6 +162,7 @@ class Board(_Config):
     ddr_bytes_per_second: Annotated[float, Field(ge=1e6, le=1e15)]
     ddr_latency_cycles: Annotated[int, Field(ge=0, le=1_000_000)]
     """From a read's address to its first data, at the DPU's clock."""
+    ddr_timing: DdrTiming
     available: Resources
 
     @property

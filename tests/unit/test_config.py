@@ -115,6 +115,15 @@ def test_absurd_boards_are_refused(key: str, value: float, expected: str, tmp_pa
     assert str(caught.value) == f"{path}: found {key}: {value!r}, expected {expected}"
 
 
+def test_a_refresh_leaves_time(tmp_path: Path) -> None:
+    board = yaml.safe_load((BUILD_CONFIGS / "boards" / "pynq-z2.yaml").read_text())
+    board["ddr_timing"]["refresh_stall_ns"] = 4000
+    path = write(tmp_path, board)
+    with pytest.raises(InputError) as caught:
+        config.load_board(path)
+    assert str(caught.value) == f"{path}: found refresh_stall_ns: 4000.0, expected at most half of refresh_ns"
+
+
 @given(content=st.binary(max_size=80))
 def test_any_bytes_give_one_line(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     path = tmp_path_factory.getbasetemp() / "bytes.yaml"

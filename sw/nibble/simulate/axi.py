@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import ctypes
-import hashlib
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 from nibble.config import Board
-from nibble.paths import HW
 from nibble.simulate.verilator import Harness, parse_ports
 
 _FRACTION = 1 << 32
-_HEADERS = (HW / "sim" / "axi_memory.h", HW / "sim" / "clocked.h")
 SLVERR, DECERR = 2, 3
 _RENAMED = "__SYM__"
 
@@ -25,6 +23,7 @@ class MemoryStructure(ctypes.Structure):
         for name in (
             *("base", "latency", "jitter", "rate", "stall", "seed", "outstanding", "words"),
             *("error_first", "error_end", "error_burst", "error_response"),
+            *("refresh_every", "refresh_for", "row_miss", "page_bytes", "banks"),
         )
     ]
 
@@ -51,6 +50,15 @@ class MemoryModel:
     error_burst: int = 0
     """Number, from 1 on, of the burst of all ports together that is answered so; 0: none."""
     error_response: int = SLVERR
+    refresh_every: int = 0
+    """Cycles from one refresh to the next; 0: none."""
+    refresh_for: int = 0
+    """Cycles of a refresh, fewer than those from one to the next: no word moves, and all rows are closed."""
+    banks: int = 0
+    """Each with one row open, `page_bytes` of it; the next bytes are in the next bank. 0: no rows."""
+    page_bytes: int = 2048
+    row_miss: int = 0
+    """Cycles from the end of a bank's last burst to the first word of another row."""
 
     def structure(self) -> MemoryStructure:
         """Return the settings as the library takes them; raises ValueError for those it cannot take."""
@@ -60,6 +68,10 @@ class MemoryModel:
                 "stall must be in 0..0.95, latency and jitter not negative, bytes_per_cycle positive, "
                 f"but got {self.stall}, {self.latency}, {self.jitter}, {rate}"
             )
+        if not (
+            0 <= self.refresh_for <= self.refresh_every and self.row_miss >= 0 < self.page_bytes and self.banks >= 0
+        ):
+            raise ValueError("a refresh takes at most all the time, no count is negative and a page has bytes")
         return MemoryStructure(
             base=self.base,
             latency=self.latency,
@@ -73,6 +85,11 @@ class MemoryModel:
             error_end=self.error_range[1],
             error_burst=self.error_burst,
             error_response=self.error_response,
+            refresh_every=self.refresh_every,
+            refresh_for=self.refresh_for,
+            row_miss=self.row_miss,
+            page_bytes=self.page_bytes,
+            banks=self.banks,
         )
 
 
@@ -81,13 +98,24 @@ def memory_of(board: Board | None, stall: float = 0.0, seed: int = 0) -> MemoryM
     jitter = round(64 * stall)
     if board is None:
         return MemoryModel(stall=stall, jitter=jitter, seed=seed)
-    return MemoryModel(board.ddr_latency_cycles, board.ddr_bytes_per_cycle, stall, jitter, seed)
+    timing, clock = board.ddr_timing, board.clock_mhz / 1000
+    return MemoryModel(
+        board.ddr_latency_cycles,
+        board.ddr_bytes_per_cycle,
+        stall,
+        jitter,
+        seed,
+        refresh_every=round(timing.refresh_ns * clock),
+        refresh_for=math.ceil(timing.refresh_stall_ns * clock),
+        banks=timing.banks,
+        page_bytes=timing.page_bytes,
+        row_miss=math.ceil(timing.row_miss_ns * clock),
+    )
 
 
 def axi_harness(source: Path) -> Harness:
     """Return the harness `source`, C++ that includes axi_memory.h and clocked.h."""
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in _HEADERS)).hexdigest()
-    return Harness(source, _ports_header, digest)
+    return Harness(source, _ports_header)
 
 
 def _ports_header(header: str) -> str:

@@ -187,6 +187,8 @@ def _key(module: Module, harness: Harness, sources: Sequence[_Source], flags: Se
         digest.update(f"{name} {len(source.content)}\n".encode() + source.content)
     what = (module.top, module.defines, module.parameters, harness.key, VERILATOR_FLAGS, UNIT_BYTES)
     digest.update(repr(what).encode() + harness.source.read_bytes())
+    for path in sorted(RUNTIME.parent.glob("*.h")):
+        digest.update(path.read_bytes())
     digest.update(_runtime_key(flags, tools).encode())
     return digest.hexdigest()[:24]
 

@@ -8,8 +8,9 @@ from axi_bench import RTL, AxiBench, BenchError, Requests, words_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nibble.config import load_board
 from nibble.errors import NibbleError
-from nibble.simulate.axi import DECERR, SLVERR, MemoryModel, axi_harness
+from nibble.simulate.axi import DECERR, SLVERR, MemoryModel, axi_harness, memory_of
 from nibble.simulate.verilator import Module, build_library
 
 BUSES = (8, 16)
@@ -160,6 +161,81 @@ def test_the_bandwidth_is_shared() -> None:
         read, wrote, _ = bench.run(Requests(ranges), Requests(upper, words_to_write(upper, 8)))
     for side in (read, wrote):
         assert side.last_cycle == pytest.approx((1 << 16) / 4, rel=0.01)
+
+
+def stream(model: MemoryModel, ranges: list[tuple[int, int]], size: int = 1 << 17) -> float:
+    """Return the bytes per cycle of reads of `ranges`, the first latency aside."""
+    data = memory(size=size)
+    with AxiBench(8, data, model) as bench:
+        read, _, _ = bench.run(Requests(ranges))
+    np.testing.assert_array_equal(read.data, expected_words(data, ranges, 8))
+    return sum(count for _, count in ranges) / (read.last_cycle - model.latency)
+
+
+ROWS = {"banks": 8, "page_bytes": 2048, "row_miss": 5}
+
+
+def test_refresh_takes_its_share() -> None:
+    whole = [(0, 1 << 17)]
+    assert stream(MemoryModel(latency=60), whole) == pytest.approx(8, rel=0.01)
+    refreshed = MemoryModel(latency=60, refresh_every=1170, refresh_for=39)
+    assert stream(refreshed, whole) == pytest.approx(8 * (1 - 39 / 1170), rel=0.01)
+
+
+def test_rows_in_turn_cost_nothing_and_rows_of_one_bank_do() -> None:
+    """Bursts in order find the next bank open; a burst of another row waits for the one before in the same bank."""
+    assert stream(MemoryModel(latency=60, **ROWS), [(0, 1 << 17)]) == pytest.approx(8, rel=0.01)
+    bank = 8 * 2048
+    jumping = [(row * bank + 128 * part, 128) for part in range(16) for row in range(8)]
+    assert stream(MemoryModel(latency=60, **ROWS), jumping) == pytest.approx(8, rel=0.01)
+    slow = MemoryModel(latency=60, bytes_per_cycle=8.0, **ROWS)
+    assert stream(slow, jumping) == pytest.approx(128 / (16 + 5), rel=0.02)
+    apart = [(row * bank + 2048 * row + 128 * part, 128) for part in range(16) for row in range(7)]
+    assert stream(slow, apart) == pytest.approx(8, rel=0.02)
+
+
+def test_a_load_on_the_boards_ddr_comes_at_a_plausible_rate() -> None:
+    """A master gets its bus, but for the refresh."""
+    assert 7.5 < stream(memory_of(load_board("pynq-z2")), [(0, 1 << 17)]) < 7.8
+
+
+@pytest.mark.parametrize(("banks_apart", "least", "most"), [(1, 0.94, 0.97), (0, 0.6, 0.8)])
+def test_two_masters_share_the_boards_ddr(banks_apart: int, least: float, most: float) -> None:
+    """They get nearly all of its 14 bytes a cycle, unless they always want two rows of the same bank."""
+    data, lower, upper = memory(size=9 << 14), [(0, 1 << 16)], [((1 << 16) + 2048 * banks_apart, 1 << 16)]
+    with AxiBench(8, data, memory_of(load_board("pynq-z2"))) as bench:
+        read, wrote, _ = bench.run(Requests(lower), Requests(upper, words_to_write(upper, 8)))
+    assert least < (1 << 17) / max(read.last_cycle, wrote.last_cycle) / 14 < most
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    reads=some_ranges(),
+    banks=st.sampled_from([1, 8]),
+    rate=st.sampled_from([None, 3.0]),
+    every=st.sampled_from([0, 50]),
+    stall=st.sampled_from(STALLS),
+)
+def test_rows_and_refresh_change_no_data(
+    reads: list[tuple[int, int]], banks: int, rate: float | None, every: int, stall: float
+) -> None:
+    model = MemoryModel(
+        9, rate, stall, banks=banks, page_bytes=1024, row_miss=30, refresh_every=every, refresh_for=every // 3
+    )
+    data, expected = memory(), memory()
+    above = [(SIZE // 2, 300)]
+    words = words_to_write(above, 8)
+    write(expected, above, words, 8)
+    with AxiBench(8, data, model) as bench:
+        bench.run(writes=Requests(above, words))
+        read, _, _ = bench.run(Requests(reads), cycles=1_000_000)
+    np.testing.assert_array_equal(read.data, expected_words(expected, reads, 8))
+    np.testing.assert_array_equal(data, expected)
+
+
+def test_refreshes_that_take_longer_than_they_come_are_refused() -> None:
+    with pytest.raises(ValueError, match="a refresh takes at most all the time"):
+        MemoryModel(refresh_every=10, refresh_for=11).structure()
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,7 @@ def test_what_does_not_fit(asked: list[Design], tmp_path: Path, nibble: Run) -> 
     text = (
         "part: xc7z010\ndpu: tiny\nclock_mhz: 100\nddr_bytes: 1\nddr_bytes_per_second: 1.0e+9\nddr_latency_cycles: 1\n"
     )
+    text += "ddr_timing: {refresh_ns: 7800, refresh_stall_ns: 260, row_miss_ns: 30, page_bytes: 2048, banks: 8}\n"
     board.write_text(text + "cores: 1\navailable: {lut: 999, ff: 20, bram36: 1, uram: 0, dsp: 96}\n")
     path = tmp_path / "r.json"
     code, said, problem = nibble("resources", "--board", board, "--json", path)
