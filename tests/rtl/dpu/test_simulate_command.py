@@ -101,4 +101,4 @@ def test_a_model_is_no_program_for_rtlsim(picture: Path, tmp_path: Path, nibble:
     model.write_bytes(unpacked(program_bytes())[1]["golden.onnx"])
     code, _, said = nibble("detect", model, picture, "--engine", "rtlsim", "-o", tmp_path / "found")
     assert code == 2
-    assert said.endswith("expected a DPU program of version 1, as `nibble compile` writes it\n")
+    assert said.endswith("expected a DPU program of version 2, as `nibble compile` writes it\n")

@@ -99,7 +99,7 @@ def test_no_picture(program: Path, tmp_path: Path, nibble: Run) -> None:
 def test_no_program(picture: Path, nibble: Run) -> None:
     expected = (
         f"nibble: {picture}: found a damaged or different file (File is not a zip file), "
-        "expected a DPU program of version 1, as `nibble compile` writes it\n"
+        "expected a DPU program of version 2, as `nibble compile` writes it\n"
     )
     assert nibble("simulate", picture)[::2] == (2, expected)
 

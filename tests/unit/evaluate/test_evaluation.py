@@ -92,7 +92,7 @@ def test_rtlsim_wants_a_program_or_a_network(make_model: MakeModel) -> None:
     path = make_model()
     with pytest.raises(InputError) as raised:
         open_engine(path, "rtlsim")
-    assert str(raised.value).endswith("expected a DPU program of version 1, as `nibble compile` writes it")
+    assert str(raised.value).endswith("expected a DPU program of version 2, as `nibble compile` writes it")
 
 
 def test_other_engines_are_refused(make_model: MakeModel) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nibble.targets.dpu import isa
-from nibble.targets.dpu.cost import CONV_PREPARE, DRAIN_LATENCY, Machine, passes_of, pixels_of
+from nibble.targets.dpu.cost import CONV_PREPARE, DRAIN_LATENCY, Machine, passes_of, steps_of
 
 
 class Array:
@@ -33,16 +33,16 @@ class Array:
         return self._end, self._end
 
     def _conv(self, conv: isa.Conv, now: float) -> tuple[float, float]:
-        machine, pixels, passes = self._machine, pixels_of(conv), passes_of(conv)
+        machine, steps = self._machine, steps_of(conv)
         half = machine.dpu.accumulators // 2
-        halves = [h for h in (0, 1) if conv.acc_address < (h + 1) * half and conv.acc_address + pixels > h * half]
+        halves = [h for h in (0, 1) if conv.acc_address < (h + 1) * half and conv.acc_address + steps > h * half]
         taken = max(now + CONV_PREPARE, self._passed_on)
         weights = max(now + 1, self._swapped) + machine.weights
         begin = max(taken + 1, weights, *(self._read[h] for h in halves))
         if conv.first:
             begin = max(begin, now + machine.dpu.outputs)
-        passed = begin + machine.conv(pixels, passes)
-        self._swapped = passed - pixels
+        passed = begin + machine.conv(steps, passes_of(conv))
+        self._swapped = passed - steps
         self._passed_on = max(passed, self._tail_left)
         self._tail_left = self._passed_on + machine.settle
         if not conv.last:

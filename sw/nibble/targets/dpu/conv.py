@@ -34,12 +34,17 @@ class _Conv:
     packed: npt.NDArray[np.int8]
     slots: Sequence[int | None]
     unfold: Unfold
-    four_bit: bool
 
     @property
     def window(self) -> Window:
         """The window over loaded pixel words."""
         return self.unfold.in_words(self.op.window)
+
+    @property
+    def pair(self) -> bool:
+        """Whether the array can take two columns a step: everything in 4 bits, sums in 16."""
+        small = self.view.narrow and self.op.weight_bits == 4 and self.op.sums16
+        return small and self.window.strides[1] == 1 and self.op.scale is not None
 
     @property
     def groups(self) -> int:
@@ -72,8 +77,10 @@ def conv_steps(context: Context, op: ConvOp, view: View, buffer: Buffer, machine
         planes=max(map(len, members)),
         groups=conv.groups,
         window=conv.window,
-        raw=op.scale is None,
-        weight_bits=4 if conv.four_bit else 8,
+        weight_bits=op.weight_bits,
+        input_bits=4 if view.narrow else 8,
+        output_bits=32 if op.scale is None else 4 if buffer.narrow else 8,
+        pair=conv.pair,
         output_lanes=buffer.blocks * min(buffer.lanes, context.lanes),
         col_multiple=max(1, context.dpu.unit_bytes // buffer.pixel_bytes),
     )
@@ -92,7 +99,7 @@ def _prepare(context: Context, op: ConvOp, view: View, buffer: Buffer) -> _Conv:
     slots = weights.slots(op, context.dpu.outputs)
     words = _unfold(context, op, planes)
     packed = weights.arrange(op, places, len(planes), slots, context.lanes, words)
-    return _Conv(context, op, view, buffer, planes, packed, slots, words, op.weight_bits == 4)
+    return _Conv(context, op, view, buffer, planes, packed, slots, words)
 
 
 def _unfold(context: Context, op: ConvOp, planes: Sequence[Plane]) -> Unfold:
@@ -134,7 +141,8 @@ def _step(conv: _Conv, part: _Part, planes: tuple[int, ...], first: bool, last: 
             last=int(last),
             fold=op.fold if last else 0,
             table=int(table),
-            weights4=int(conv.four_bit),
+            weights4=int(op.weight_bits == 4),
+            pair=int(conv.pair),
             address=at[FEATURES] + loaded.lead_units,
             blocks=len(planes),
             w_address=at[WEIGHTS],
@@ -152,7 +160,7 @@ def _step(conv: _Conv, part: _Part, planes: tuple[int, ...], first: bool, last: 
 def _constant_loads(conv: _Conv, group: int, planes: tuple[int, ...]) -> list[Load]:
     context, op, outputs = conv.context, conv.op, conv.context.dpu.outputs
     lanes = slice(group * outputs, (group + 1) * outputs)
-    content = weights.pack(conv.packed[list(planes), :, :, lanes], 4 if conv.four_bit else 8)
+    content = weights.pack(conv.packed[list(planes), :, :, lanes], op.weight_bits)
     loads = [
         context.constant_load(WEIGHTS, (op.output, "weights", group, planes), content),
         context.constant_load(PARAMETERS, (op.output, "parameters", group), weights.parameters(op, conv.slots[lanes])),

@@ -82,9 +82,9 @@ class Machine:
         """Cycles of a transfer beside its words."""
         return LOAD_LATENCY + self.board.ddr_latency_cycles
 
-    def conv(self, pixels: int, passes: int) -> int:
+    def conv(self, steps: int, passes: int) -> int:
         """Return the array's cycles for `passes` = blocks x kernel, none shorter than its weights' loading."""
-        return (passes - 1) * max(pixels, self.weights) + pixels
+        return (passes - 1) * max(steps, self.weights) + steps
 
     def drain(self, pixels: int, raw: bool, lanes: int) -> int:
         """Return the cycles in which `lanes` results of each of `pixels` leave the accumulators."""
@@ -124,10 +124,10 @@ class Machine:
     def instruction(self, instruction: isa.Instruction) -> int:
         """Return the cycles from the instruction's start to its end with nothing before it."""
         if isinstance(instruction, isa.Conv):
-            pixels, passes = pixels_of(instruction), passes_of(instruction)
+            streamed = self.conv(steps_of(instruction), passes_of(instruction))
             begin = max(CONV_PREPARE, self.weights)
             drain = DRAIN_LATENCY + self.drain_of(instruction) if instruction.last else 0
-            return begin + self.conv(pixels, passes) + self.settle + drain
+            return begin + streamed + self.settle + drain
         if isinstance(instruction, isa.Pool | isa.Add | isa.Multiply):
             return self.vector(instruction)
         if isinstance(instruction, isa.LoadFeatures | isa.LoadWeights | isa.Store):
@@ -139,6 +139,16 @@ class Machine:
 def pixels_of(conv: isa.Conv) -> int:
     """Return the pixels of a CONV's tile."""
     return conv.out_rows * conv.out_cols
+
+
+def steps(rows: int, cols: int, pair: bool) -> int:
+    """Return the array's steps for a tile, which are its accumulator entries: a pixel each, or with `pair` two."""
+    return rows * (math.ceil(cols / 2) if pair else cols)
+
+
+def steps_of(conv: isa.Conv) -> int:
+    """Return the steps of each pass of a CONV."""
+    return steps(conv.out_rows, conv.out_cols, bool(conv.pair))
 
 
 def passes_of(conv: isa.Conv) -> int:

@@ -161,7 +161,6 @@ class _Folder:
             planes=1 if pixel_lanes is not None else math.ceil(op.weights.shape[1] / dpu.inputs),
             groups=math.ceil(op.channels / (dpu.outputs >> op.fold)),
             window=words.in_words(op.window),
-            raw=False,
             output_lanes=math.ceil(op.channels / lanes) * lanes,
             weight_bits=op.weight_bits,
         )

@@ -21,7 +21,7 @@ from nibble.files import write_bytes
 from nibble.targets.dpu import consistency, isa
 
 FORMAT: Literal["nibble-dpu-program"] = "nibble-dpu-program"
-VERSION: Literal[1] = 1
+VERSION: Literal[2] = 2
 _EXPECTED = f"a DPU program of version {VERSION}, as `nibble compile` writes it"
 
 Address = Annotated[int, Field(ge=0, lt=1 << 32)]
@@ -99,7 +99,7 @@ class Manifest(ManifestRecord):
     """Everything about a program but its bytes."""
 
     format: Literal["nibble-dpu-program"] = FORMAT
-    version: Literal[1] = VERSION
+    version: Literal[2] = VERSION
     isa_version: Count
     board: Board
     dpu: DpuConfig

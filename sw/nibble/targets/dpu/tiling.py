@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from nibble.config import DpuConfig
-from nibble.targets.dpu.cost import DRAIN_LATENCY, Machine
+from nibble.targets.dpu.cost import DRAIN_LATENCY, Machine, steps
 from nibble.targets.dpu.geometry import Tile, patch, tiles
 from nibble.targets.dpu.ops import Window
 
@@ -26,17 +26,27 @@ TRAFFIC_COST = 0.05
 
 @dataclass(frozen=True)
 class ConvShape:
-    """What tiling depends on. `output_lanes` of all groups, filling included; tiles start at `col_multiple`."""
+    """What tiling depends on. `output_lanes` of all groups, filling included; tiles start at `col_multiple`.
+
+    Bits are those of an element; results of 32 are sums. With `pair` the array takes two columns a step.
+    """
 
     rows: int
     cols: int
     planes: int
     groups: int
     window: Window
-    raw: bool
     output_lanes: int
     weight_bits: int = 8
+    input_bits: int = 8
+    output_bits: int = 8
+    pair: bool = False
     col_multiple: int = 1
+
+    @property
+    def raw(self) -> bool:
+        """Whether results are sums."""
+        return self.output_bits == 32
 
 
 @dataclass(frozen=True)
@@ -87,7 +97,12 @@ def _group_lanes(shape: ConvShape, dpu: DpuConfig) -> int:
 
 
 def _result_bytes(shape: ConvShape, tile: Tile, dpu: DpuConfig) -> int:
-    return tile.pixels * _group_lanes(shape, dpu) * (4 if shape.raw else 1)
+    return tile.pixels * _group_lanes(shape, dpu) * shape.output_bits // 8
+
+
+def _input_bytes(shape: ConvShape, pixels: int, dpu: DpuConfig) -> int:
+    """Bytes of one plane of `pixels`."""
+    return pixels * dpu.inputs * shape.input_bits // 8
 
 
 def _chunks(shape: ConvShape, tile: Tile, dpu: DpuConfig) -> Iterator[int]:
@@ -95,9 +110,10 @@ def _chunks(shape: ConvShape, tile: Tile, dpu: DpuConfig) -> Iterator[int]:
 
     Contents of one size follow one another in a ring (nibble.targets.dpu.ring) without gaps.
     """
-    if tile.pixels > dpu.accumulators // 2 or _result_bytes(shape, tile, dpu) > dpu.output_bytes // 2:
+    entries = steps(tile.rows, tile.cols, shape.pair)
+    if entries > dpu.accumulators // 2 or _result_bytes(shape, tile, dpu) > dpu.output_bytes // 2:
         return
-    features = dpu.feature_bytes // 2 // (patch(tile, shape.window).pixels * dpu.inputs)
+    features = dpu.feature_bytes // 2 // _input_bytes(shape, patch(tile, shape.window).pixels, dpu)
     weights = dpu.weight_bytes // 2 // _weight_bytes(shape, 1, dpu)
     most = min(features, weights, shape.planes)
     if not most:
@@ -131,12 +147,15 @@ def _cycles(shape: ConvShape, tiling: Tiling, machine: Machine) -> float:
     That is the first round of the outer loop, where it loads what all rounds use; transfers without room; and a share
     of the first load and the last store, which neighbouring layers hide in part.
     """
-    parts, lanes = _pixels(shape, tiling), _group_lanes(shape, machine.dpu)
+    parts, lanes = _sizes(shape, tiling), _group_lanes(shape, machine.dpu)
     of_part = {
-        pixels: max(_passes(shape, tiling, pixels, machine), machine.drain(pixels, shape.raw, lanes) + DRAIN_LATENCY)
-        for pixels in parts
+        (rows, cols): max(
+            _passes(shape, tiling, steps(rows, cols, shape.pair), machine),
+            machine.drain(rows * cols, shape.raw, lanes) + DRAIN_LATENCY,
+        )
+        for rows, cols in parts
     }
-    of_group = sum(count * of_part[pixels] for pixels, count in parts.items())
+    of_group = sum(count * of_part[size] for size, count in parts.items())
     traffic = _traffic(shape, tiling, machine)
     loads = (traffic.features, traffic.weights, traffic.results)
     transfers = max(*loads, sum(loads) / machine.ddr_words)
@@ -153,24 +172,24 @@ def _cycles(shape: ConvShape, tiling: Tiling, machine: Machine) -> float:
 def _crowded(shape: ConvShape, tiling: Tiling, dpu: DpuConfig) -> bool:
     """Whether contents of a ring are so large that one in use and one before the end leave no room for the next."""
     tile = Tile(0, 0, tiling.rows, tiling.cols)
-    features = patch(tile, shape.window).pixels * dpu.inputs * tiling.chunk
+    features = _input_bytes(shape, patch(tile, shape.window).pixels, dpu) * tiling.chunk
     several = tile.pixels < shape.rows * shape.cols or tiling.chunk < shape.planes
     return several and (3 * features > dpu.feature_bytes or 3 * _result_bytes(shape, tile, dpu) > dpu.output_bytes)
 
 
-def _pixels(shape: ConvShape, tiling: Tiling) -> Counter[int]:
+def _sizes(shape: ConvShape, tiling: Tiling) -> Counter[tuple[int, int]]:
     """Count the tiles of each size, those at the borders too."""
-    return Counter(tile.pixels for tile in tiles(shape.rows, shape.cols, tiling.rows, tiling.cols))
+    return Counter((tile.rows, tile.cols) for tile in tiles(shape.rows, shape.cols, tiling.rows, tiling.cols))
 
 
-def _passes(shape: ConvShape, tiling: Tiling, pixels: int, machine: Machine) -> int:
+def _passes(shape: ConvShape, tiling: Tiling, streamed: int, machine: Machine) -> int:
     """Return the array's cycles for a tile and group; chunks of unequal sizes wait for a load where the ring wraps."""
     whole, rest = divmod(shape.planes, tiling.chunk)
     kernel = math.prod(shape.window.kernel)
-    cycles = whole * (machine.conv(pixels, tiling.chunk * kernel) + 1)
+    cycles = whole * (machine.conv(streamed, tiling.chunk * kernel) + 1)
     if rest:
         wait = _weight_bytes(shape, rest, machine.dpu) // machine.dpu.bus_bytes
-        cycles += machine.conv(pixels, rest * kernel) + 1 + wait
+        cycles += machine.conv(streamed, rest * kernel) + 1 + wait
     return cycles
 
 
@@ -178,12 +197,12 @@ def _traffic(shape: ConvShape, tiling: Tiling, machine: Machine) -> _Traffic:
     dpu, planes, groups = machine.dpu, shape.planes, shape.groups
     patches = [patch(tile, shape.window) for tile in tiles(shape.rows, shape.cols, tiling.rows, tiling.cols)]
     chunks = math.ceil(planes / tiling.chunk)
-    tile_bytes = patches[0].pixels * dpu.inputs * planes
-    map_bytes = sum(each.pixels for each in patches) * dpu.inputs * planes
+    tile_bytes = _input_bytes(shape, patches[0].pixels, dpu) * planes
+    map_bytes = _input_bytes(shape, sum(each.pixels for each in patches), dpu) * planes
     group_bytes = _weight_bytes(shape, planes, dpu)
     features = map_bytes / dpu.bus_bytes
     weights = groups * (group_bytes / dpu.bus_bytes + chunks * machine.latency)
-    results = shape.rows * shape.cols * shape.output_lanes * (4 if shape.raw else 1) / dpu.bus_bytes
+    results = shape.rows * shape.cols * shape.output_lanes * shape.output_bits / 8 / dpu.bus_bytes
     if tiling.groups_outer:
         again = 1 if chunks == 1 or group_bytes <= dpu.weight_bytes else len(patches)
         if map_bytes <= dpu.feature_bytes:

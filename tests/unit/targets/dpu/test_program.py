@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from nibble.errors import InputError
 from nibble.targets.dpu.program import load_program, save_program
 
-A_PROGRAM = "a DPU program of version 1, as `nibble compile` writes it"
+A_PROGRAM = "a DPU program of version 2, as `nibble compile` writes it"
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ ODD = {
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (put(2, "version"), f"found version = 2, expected {A_PROGRAM} (Input should be 1)"),
+        (put(1, "version"), f"found version = 1, expected {A_PROGRAM} (Input should be 2)"),
         (put("zip", "format"), f"found format = zip, expected {A_PROGRAM} (Input should be 'nibble-dpu-program')"),
         (put(9, "isa_version"), "found instruction set version 9, expected version 2: compile again"),
         (put(0x10, "hardware_hash"), "found hardware hash 0x00000010, expected {hash:#010x}"),
@@ -167,8 +167,8 @@ ODD = {
         (put(HUGE, "segments", 1, "layers", 0, "end"), "found a layer from byte {start} to 2147483648, expected one"),
         (put(0x10001, "segments", 1, "layers", 0, "end"), "found a layer from byte {start} to 65537, expected one"),
         (put("gpu", "segments", 1, "kind"), "found segments.1 = "),
-        (put([], "segments"), "found segments = [], expected a DPU program of version 1"),
-        (put(1, "unheard"), "found unheard = 1, expected a DPU program of version 1"),
+        (put([], "segments"), "found segments = [], expected a DPU program of version 2"),
+        (put(1, "unheard"), "found unheard = 1, expected a DPU program of version 2"),
         (member("golden.onnx", b"garbage"), "golden.onnx: found bytes that are no ONNX model, expected an ONNX model"),
         (member("golden.onnx", b""), "golden.onnx: found no graph, expected an ONNX model"),
         (member("golden.onnx", b"\x08\x07" * 9), "golden.onnx: found no graph, expected an ONNX model"),

@@ -28,8 +28,10 @@ def shapes(draw: st.DrawFn) -> ConvShape:
 
     window = Window(kernel=pair(1, 5), strides=pair(1, 3), dilations=pair(1, 2))
     (rows, cols), (planes, groups) = pair(1, 60), pair(1, 9)
-    bits, raw = draw(st.sampled_from((4, 8))), draw(st.booleans())
-    return ConvShape(rows, cols, planes, groups, window, raw, weight_bits=bits, output_lanes=64 * groups)
+    four_eight = st.sampled_from((4, 8))
+    bits = {"weight_bits": draw(four_eight), "input_bits": draw(four_eight)}
+    bits["output_bits"] = draw(st.sampled_from((4, 8, 32)))
+    return ConvShape(rows, cols, planes, groups, window, 64 * groups, **bits, pair=draw(st.booleans()))
 
 
 @given(shapes(), st.one_of(sizes(), BUILT_IN))
@@ -40,22 +42,23 @@ def test_the_chosen_tile_leaves_half_of_every_memory_for_the_next(shape: ConvSha
     assert 1 <= chosen.rows <= shape.rows
     assert 1 <= chosen.cols <= shape.cols
     assert 1 <= chosen.chunk <= shape.planes
-    assert tile.pixels <= dpu.accumulators // 2
-    assert tile.pixels * dpu.outputs * (4 if shape.raw else 1) <= dpu.output_bytes // 2
-    assert chosen.chunk * patch(tile, shape.window).pixels * dpu.inputs <= dpu.feature_bytes // 2
+    assert tile.rows * math.ceil(tile.cols / (1 + shape.pair)) <= dpu.accumulators // 2
+    assert tile.pixels * dpu.outputs * shape.output_bits // 8 <= dpu.output_bytes // 2
+    features = patch(tile, shape.window).pixels * dpu.inputs * shape.input_bits // 8
+    assert chosen.chunk * features <= dpu.feature_bytes // 2
     assert chosen.chunk * weights <= dpu.weight_bytes // 2
 
 
 def test_what_can_never_fit() -> None:
     tiny = load_dpu("tiny")
-    shape = ConvShape(rows=4, cols=4, planes=1, groups=1, window=Window(kernel=(15, 15)), raw=False, output_lanes=16)
+    shape = ConvShape(rows=4, cols=4, planes=1, groups=1, window=Window(kernel=(15, 15)), output_lanes=16)
     with pytest.raises(ValueError, match=re.escape("no tile of 4 x 4 fits the memories of tiny")):
         choose(shape, Machine(tiny, BOARD))
 
 
 def test_the_order_of_the_loops_saves_traffic() -> None:
     """With weights that do not all fit beside features that do, going group by group loads each once."""
-    shape = ConvShape(rows=52, cols=52, planes=2, groups=8, window=Window(kernel=(3, 3)), raw=False, output_lanes=256)
+    shape = ConvShape(rows=52, cols=52, planes=2, groups=8, window=Window(kernel=(3, 3)), output_lanes=256)
     slow_memory = replace(
         Machine(load_dpu("z7020"), BOARD), board=BOARD.model_copy(update={"ddr_bytes_per_second": 1e8})
     )
@@ -64,13 +67,13 @@ def test_the_order_of_the_loops_saves_traffic() -> None:
 
 def test_chunks_of_one_size_follow_one_another_in_the_ring_of_weights() -> None:
     """32 planes, of which 7 fit in half the memory: eight times four, not four times seven and a rest."""
-    shape = ConvShape(rows=13, cols=13, planes=32, groups=16, window=Window(kernel=(3, 3)), raw=False, output_lanes=512)
+    shape = ConvShape(rows=13, cols=13, planes=32, groups=16, window=Window(kernel=(3, 3)), output_lanes=512)
     assert choose(shape, Machine(load_dpu("z7020"), BOARD)) == Tiling(13, 13, 4, groups_outer=False)
 
 
 def test_weights_that_all_tiles_use_come_while_the_first_tile_runs() -> None:
     """A tile of one row would wait for all weights in its first round."""
-    shape = ConvShape(rows=26, cols=26, planes=16, groups=8, window=Window(), raw=False, output_lanes=256)
+    shape = ConvShape(rows=26, cols=26, planes=16, groups=8, window=Window(), output_lanes=256)
     assert choose(shape, Machine(load_dpu("z7020"), BOARD)).rows > 1
 
 

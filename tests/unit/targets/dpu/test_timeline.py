@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from nibble.config import load_dpu
 from nibble.graph import ir
 from nibble.targets.dpu import isa
-from nibble.targets.dpu.cost import Machine, macs, passes_of, pixels_of
+from nibble.targets.dpu.cost import Machine, macs, passes_of, steps_of
 from nibble.targets.dpu.isa import Queue
 from nibble.targets.dpu.timeline import play
 
@@ -48,7 +48,7 @@ def test_engines_end_in_order_and_no_faster_than_their_work(graph: ir.IntegerGra
             own = [end for end, instruction in zip(ends, run, strict=False) if instruction.ENGINE is engine]
             assert all(earlier <= later for earlier, later in pairwise(own))
         moved = [MACHINE.transfer(i).words for i in run[:-1] if isinstance(i, isa.LoadFeatures | isa.Store)]
-        passed = [MACHINE.conv(pixels_of(i), passes_of(i)) for i in run if isinstance(i, isa.Conv)]
+        passed = [MACHINE.conv(steps_of(i), passes_of(i)) for i in run if isinstance(i, isa.Conv)]
         assert max(ends) >= max(sum(moved) / MACHINE.ddr_words, sum(passed))
     assert all(layer.predicted_cycles >= 0 for layer in program.manifest.layers)
     assert abs(sum(la.predicted_cycles for la in program.manifest.layers) - program.manifest.predicted_cycles) <= len(
