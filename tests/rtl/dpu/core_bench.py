@@ -39,7 +39,25 @@ ODD = DpuConfig(
     ultra_ram=False,
 )
 """Sizes that are no powers of two, the wide bus, the array of packed products, and every value of `fold`."""
-PACKED = {TINY.name: False, ODD.name: True}
+WIDE = DpuConfig(
+    name="32x64",
+    inputs=32,
+    outputs=64,
+    dsp_outputs=50,
+    feature_bytes=16384,
+    weight_bytes=28672,
+    parameter_entries=128,
+    table_count=8,
+    accumulators=128,
+    output_bytes=16384,
+    requantize_lanes=16,
+    vector_lanes=8,
+    bus_bytes=16,
+    queue_depth=4,
+    ultra_ram=True,
+)
+"""Half of a ZCU104, with small memories."""
+PACKED = {TINY.name: False, ODD.name: True, WIDE.name: False}
 DATA_BYTES, STORED_BYTES = 32768, 32768
 """Random bytes, which weight loads see too; bytes that programs store to, the dump of the output memory first."""
 PARAMETERS = DATA_BYTES - 4096

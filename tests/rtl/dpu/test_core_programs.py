@@ -13,6 +13,7 @@ from core_bench import (
     STORED_BYTES,
     TABLES,
     TINY,
+    WIDE,
     compare,
     core,
     ddr,
@@ -101,10 +102,7 @@ def error_of(dpu: DpuConfig, parts: list[isa.Instruction]) -> str:
     return model(dpu).run(memory, start).error
 
 
-@dpus
-@EXAMPLES
-@given(data=st.data(), seed=SEED, memory=DDRS, gap=st.integers(0, 130))
-def test_random_programs(dpu: DpuConfig, data: st.DataObject, seed: int, memory: MemoryModel, gap: int) -> None:
+def check_random_program(dpu: DpuConfig, data: st.DataObject, seed: int, memory: MemoryModel, gap: int) -> None:
     parts: list[isa.Instruction] = []
     for part in data.draw(sequences(dpu)):
         if error_of(dpu, [*parts, part]) == "none":
@@ -113,6 +111,19 @@ def test_random_programs(dpu: DpuConfig, data: st.DataObject, seed: int, memory:
     for part in parts:
         event(type(part).__name__)
     compare(dpu, whole(dpu, parts), core(dpu, memory), seed, gap)
+
+
+@dpus
+@EXAMPLES
+@given(data=st.data(), seed=SEED, memory=DDRS, gap=st.integers(0, 130))
+def test_random_programs(dpu: DpuConfig, data: st.DataObject, seed: int, memory: MemoryModel, gap: int) -> None:
+    check_random_program(dpu, data, seed, memory, gap)
+
+
+@settings(EXAMPLES, max_examples=20)
+@given(data=st.data(), seed=SEED, memory=DDRS, gap=st.integers(0, 130))
+def test_random_programs_on_the_wide_core(data: st.DataObject, seed: int, memory: MemoryModel, gap: int) -> None:
+    check_random_program(WIDE, data, seed, memory, gap)
 
 
 @dpus
