@@ -2,10 +2,10 @@
 ///
 ///   sum = term[0] + ... + term[Terms-1] + Offset
 ///
-/// Layout: term 0 in the lowest bits. Each level is registered; the last one adds the constant.
+/// Layout: term 0 in the lowest bits. Each level is registered; the last one adds the constant. One term has no level.
 /// Latency: clog2(Terms) cycles. Rate: one sum a cycle.
 module adder_tree #(
-    /// A power of two, at least 2.
+    /// A power of two.
     parameter int unsigned Terms = 4,
     /// Bits a term.
     parameter int unsigned Bits = 8,
@@ -20,8 +20,10 @@ module adder_tree #(
 
   localparam int unsigned Levels = $clog2(Terms);
 
-  if (Terms < 2 || Terms != 1 << Levels) begin : gen_check
-    $fatal(1, "Terms (%0d) must be a power of two, at least 2.", Terms);
+  if (Terms != 1 << Levels) begin : gen_check
+    $fatal(1, "Terms (%0d) must be a power of two.", Terms);
+  end else if (Terms == 1) begin : gen_one
+    assign sum_o = SumBits'($signed(terms_i)) + SumBits'(Offset);
   end else begin : gen_tree
     for (genvar level = 0; level < Levels; level++) begin : gen_level
       localparam int unsigned Width = Bits + level;  // of a term of this level

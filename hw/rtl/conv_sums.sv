@@ -1,5 +1,8 @@
 /// From a step to its sums in the accumulators: acc[entry][o] = (biases or acc[entry][o]) + sum of w[o][l] * x[l].
 ///
+/// In a step with pair the word is two neighbouring pixels of 4 bits, the entry two sums of 16 bits, the first pixel's
+/// in the low half. Each half is added to by itself, modulo 2^16; bias_i then is two biases of 16 bits.
+///
 /// Latency: the pixel's word is at the array MemoryLatency + 1 cycles after its step, the sums are there ArrayLatency
 /// cycles later and are written in the next. A step that reads an entry must come at least 4 cycles after the one that
 /// wrote it; one that swaps at least that long after the one before that swapped.
@@ -16,9 +19,11 @@ module conv_sums
     input  logic                    clk_i,
     input  logic                    rst_ni,
     input  pixel_t                  pixel_i,
-    /// The step's word, MemoryLatency cycles later.
+    /// The step's word, MemoryLatency cycles later; pixels of 4 bits are its lower half, with pair the upper half, too.
     input  logic   [  Inputs*8-1:0] features_i,
     input  logic                    load_en_i,
+    /// The weights are for steps with pair.
+    input  logic                    load_pair_i,
     input  logic   [OutputBits-1:0] load_output_i,
     input  logic   [ Inputs*16-1:0] load_weights_i,
     input  logic   [Outputs*32-1:0] bias_i,
@@ -33,6 +38,7 @@ module conv_sums
 );
 
   localparam int unsigned SumBits = dpu_pkg::SumBits(Inputs);
+  localparam int unsigned PairBits = dpu_pkg::PairBits(Inputs);
   localparam int unsigned AtWord = dpu_pkg::MemoryLatency;  // cycles from a pixel's step
   localparam int unsigned AtArray = AtWord + 1;
   localparam int unsigned AtSum = AtArray + dpu_pkg::ArrayLatency(Inputs);
@@ -47,11 +53,17 @@ module conv_sums
     end
   end
 
-  logic [Inputs*8-1:0] nibbles, x_q;
-  for (genvar l = 0; l < Inputs; ++l) begin : gen_nibble
-    assign nibbles[8*l+:8] = 8'($signed(features_i[4*l+:4]));
+  logic [Inputs*8-1:0] x_q;
+  for (genvar l = 0; l < Inputs; ++l) begin : gen_lane
+    logic [3:0] first, second;
+    assign first  = features_i[4*l+:4];
+    assign second = features_i[4*(Inputs+l)+:4];
+    always_ff @(posedge clk_i) begin
+      if (pixel_q[AtWord].pair) x_q[8*l+:8] <= {second, first};
+      else if (pixel_q[AtWord].four) x_q[8*l+:8] <= 8'($signed(first));
+      else x_q[8*l+:8] <= features_i[8*l+:8];
+    end
   end
-  always_ff @(posedge clk_i) x_q <= pixel_q[AtWord].four ? nibbles : features_i;
 
   logic [Outputs*SumBits-1:0] sums;
   assign mac_active_o = pixel_q[AtArray].valid;
@@ -64,9 +76,11 @@ module conv_sums
   ) i_array (
       .clk_i,
       .load_en_i,
+      .load_pair_i,
       .load_output_i,
       .load_weights_i,
       .swap_i(pixel_q[AtArray].valid && pixel_q[AtArray].swap),
+      .pair_i(pixel_q[AtArray].pair),
       .x_i(x_q),
       .sum_o(sums)
   );
@@ -75,11 +89,26 @@ module conv_sums
   assign bias_taken_o = pixel_q[AtSum-1].valid && pixel_q[AtSum-1].take_bias;
   always_ff @(posedge clk_i) if (bias_taken_o) bias_q <= bias_i;
 
+  // One adder for both halves: the bit between them hands a carry on, or with pair what the first sum borrowed.
+  logic pair;
+  assign pair = pixel_q[AtSum].pair;
   for (genvar o = 0; o < Outputs; ++o) begin : gen_output
-    logic [31:0] from, sum;
+    logic [SumBits-1:0] sum;
+    logic [31:0] from, added;
+    logic borrowed, unused;
     assign from = pixel_q[AtSum].use_bias ? bias_q[32*o+:32] : held[32*o+:32];
-    assign sum  = 32'($signed(sums[SumBits*o+:SumBits]));
-    always_ff @(posedge clk_i) total_q[32*o+:32] <= from + sum;
+    assign sum = sums[SumBits*o+:SumBits];
+    assign borrowed = sum[PairBits-1];
+    assign added = {
+      pair ? 16'($signed(sum[SumBits-1:PairBits])) : 16'($signed(sum[SumBits-1:16])),
+      pair ? {16 - PairBits{borrowed}} : sum[15:PairBits],
+      sum[PairBits-1:0]
+    };
+    always_ff @(posedge clk_i) begin
+      {total_q[32*o+16+:16], unused, total_q[32*o+:16]} <=
+          {added[31:16], pair && borrowed, added[15:0]} +
+          {from[31:16], !pair || borrowed, from[15:0]};
+    end
   end
 
   // The memory's own range signal would not say whose entry it was.

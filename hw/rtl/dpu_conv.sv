@@ -194,6 +194,7 @@ module dpu_conv
       .load_en_i(load_en),
       .load_output_i(load_output),
       .load_weights_i(load_weights),
+      .load_pair_i(load_pair),
       .bias_i(bias),
       .bias_taken_o(bias_taken),
       .mac_active_o,

@@ -15,9 +15,14 @@ package dpu_pkg;
     return 4 + $clog2(inputs);
   endfunction
 
-  /// Bits of one sum of mac_array, signed.
+  /// Of two 4-bit pixels a cycle: bits of the first one's sum, above which the second one's lies.
+  function automatic int unsigned PairBits(int unsigned inputs);
+    return 8 + $clog2(inputs);
+  endfunction
+
+  /// Bits of one sum of mac_array, signed; int8 needs 17 + clog2(inputs).
   function automatic int unsigned SumBits(int unsigned inputs);
-    return 17 + $clog2(inputs);
+    return 2 * PairBits(inputs);
   endfunction
 
 endpackage : dpu_pkg

@@ -1,18 +1,25 @@
-/// Dot products of one pixel with the weights of all outputs, weights held.
+/// Dot products of one pixel, or of two at 4 bits, with the weights of all outputs, weights held.
 ///
 ///   sum[o] = sum over l of w[o][l] * x[l]        int8 times int8, exact
 ///
+/// With pair, byte l of x is {x1[l], x0[l]}, signed nibbles of two pixels, and weights are in -8..7:
+///
+///   sum[o] = S0 + S1 * 2^PairBits, one signed number        Sn = sum over l of w[o][l] * xn[l]
+///
+/// So the field from bit PairBits on is S1 - 1 when S0 is negative.
+///
 /// Weights come through shadow registers, two outputs a cycle: output load_output (even) in the low half of
 /// load_weights, output load_output + 1 in the high half. With swap all shadow weights count, from the x of that cycle
-/// on; those loaded in that cycle and later are the next ones.
+/// on; those loaded in that cycle and later are the next ones. Weights loaded with load_pair are for x with pair,
+/// the others for x without.
 /// Layout: lane 0, output 0 in the lowest bits; sums are signed.
-/// Latency: dpu_pkg::ArrayLatency(Inputs) from x to sum. Rate: one pixel a cycle.
+/// Latency: dpu_pkg::ArrayLatency(Inputs) from x to sum. Rate: one x a cycle.
 module mac_array #(
     /// Lanes of a pixel: a power of two, at least 8.
     parameter int unsigned Inputs = 8,
     /// Output channels, even.
     parameter int unsigned Outputs = 16,
-    /// Two products a DSP; else as simulation likes it. The results are the same, cycle by cycle.
+    /// Two products a DSP, four with pair; else as simulation likes it. The results are the same, cycle by cycle.
     parameter bit Packed = 1'b1,
     /// Packed: outputs in DSPs, Inputs / 2 each, the others in lookup tables; even.
     parameter int unsigned DspOutputs = Outputs,
@@ -21,9 +28,11 @@ module mac_array #(
 ) (
     input  logic                       clk_i,
     input  logic                       load_en_i,
+    input  logic                       load_pair_i,
     input  logic [     OutputBits-1:0] load_output_i,
     input  logic [     2*Inputs*8-1:0] load_weights_i,
     input  logic                       swap_i,
+    input  logic                       pair_i,
     input  logic [       Inputs*8-1:0] x_i,
     output logic [Outputs*SumBits-1:0] sum_o
 );
@@ -48,6 +57,7 @@ module mac_array #(
         .load_output_i,
         .load_weights_i,
         .swap_i,
+        .pair_i,
         .x_i,
         .sum_o
     );
@@ -59,9 +69,11 @@ module mac_array #(
       ) i_packed (
           .clk_i,
           .load_en_i(load_en_i && 32'(load_output_i) < DspOutputs),
+          .load_pair_i,
           .load_output_i(DspBits'(load_output_i)),
           .load_weights_i,
           .swap_i,
+          .pair_i,
           .x_i,
           .sum_o(sum_o[DspOutputs*SumBits-1:0])
       );
@@ -74,9 +86,11 @@ module mac_array #(
       ) i_lut (
           .clk_i,
           .load_en_i(load_en_i && 32'(load_output_i) >= DspOutputs),
+          .load_pair_i,
           .load_output_i(LutBits'(32'(load_output_i) - DspOutputs)),
           .load_weights_i,
           .swap_i,
+          .pair_i,
           .x_i,
           .sum_o(sum_o[Outputs*SumBits-1:DspOutputs*SumBits])
       );
