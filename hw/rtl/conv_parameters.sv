@@ -1,8 +1,8 @@
 /// Biases of the next CONV and scales of four, read one entry a cycle from the parameter memory.
 ///
-/// Biases shift into bias_o, output 0 in the low word. Scales lie in four sets, which take turns (scale_set_o: the one
-/// that scale_start_i fills); set and group select RequantizeLanes of them, group g holding outputs
-/// g*RequantizeLanes and on.
+/// Biases shift into bias_o, output 0 in the low word; with pair a word is twice a bias's low 16 bits. Scales lie in four
+/// sets, which take turns (scale_set_o: the one that scale_start_i fills); set and group select RequantizeLanes of them,
+/// group g holding outputs g*RequantizeLanes and on.
 /// Latency: bias_ready_o is set `Early` cycles before the last entry's address goes out: bias_o is whole
 /// MemoryLatency + 1 + Early cycles later. scales_o comes with scale_set_i and scale_group_i, unregistered.
 module conv_parameters
@@ -52,7 +52,7 @@ module conv_parameters
   localparam int unsigned ReadyAt = Outputs > Early ? Outputs - 1 - Early : 0;
 
   // Biases.
-  logic bias_busy_q, bias_reading_q, bias_ready_q, bias_beyond_q;
+  logic bias_busy_q, bias_reading_q, bias_ready_q, bias_beyond_q, bias_pair_q;
   logic [CountBits-1:0] bias_count_q;
   logic [12:0] bias_addr_q;
   logic [Latency-1:0] bias_valid_q;
@@ -86,8 +86,11 @@ module conv_parameters
     bias_count_q <= bias_reading_q ? bias_count_q + 1'b1 : '0;
     bias_addr_q  <= bias_start_i ? 13'(bias_plan_i.conv.param_address) : bias_addr_q + 1'b1;
     if (bias_start_i) bias_range_id_o <= bias_plan_i.id;
+    if (bias_start_i) bias_pair_q <= bias_plan_i.conv.pair;
     bias_beyond_q <= bias_reading_q && bias_addr_q[12];
-    if (bias_valid_q[Latency-1]) bias_q <= {bias_i, bias_q[Outputs*32-1:32]};
+    if (bias_valid_q[Latency-1]) begin
+      bias_q <= {bias_pair_q ? bias_i[15:0] : bias_i[31:16], bias_i[15:0], bias_q[Outputs*32-1:32]};
+    end
   end
 
   // Scales.

@@ -32,10 +32,12 @@ module conv_reads
   localparam int unsigned Planes = Outputs / Inputs;
   localparam int unsigned Parts = Inputs / RequantizeLanes;  // of a pixel
   localparam int unsigned SmallParts = Parts > 1 ? Parts / 2 : 1;  // of a pixel of Inputs/2
-  localparam int unsigned SelectBits = $clog2(Planes * 4) + 1;
+  localparam int unsigned PlaneBits = Planes > 1 ? $clog2(Planes) : 1;
+  localparam int unsigned SelectBits = $clog2(Planes * 4);
 
   logic [11:0] entry_q, col_q;
-  logic [1:0] part_q, plane_q, last_part_at, last_plane_at;
+  logic [1:0] part_q, last_part_at;  // at most four parts, conv_drain checks
+  logic [PlaneBits-1:0] plane_q, last_plane_at;
   logic second_q, last_part, last_col, last_pixel_of_entry, last_entry, last_plane;
   logic [SelectBits-1:0] select;
   isa_pkg::conv_t conv;
@@ -51,7 +53,7 @@ module conv_reads
     else last_part_at = 2'(Parts - 1);
   end
   assign last_part = part_q == last_part_at;
-  assign last_plane_at = 2'(((Planes - 1) >> conv.fold) - 32'(conv.spare));
+  assign last_plane_at = PlaneBits'(((Planes - 1) >> conv.fold) - 32'(conv.spare));
   assign last_plane = plane_q == last_plane_at;
 
   assign select = SelectBits'(32'(plane_q) * (conv.raw ? 4 : Parts) + 32'(part_q));
