@@ -17,11 +17,12 @@ from dpu_strategies import folds
 from nibble.config import DpuConfig
 from nibble.targets.dpu import isa
 
+LANES4 = "8x16, 4 lanes"
 LARGE = {"inputs": 32, "outputs": 64, "requantize_lanes": 16, "feature_bytes": 16384, "output_bytes": 32768}
 BY_NAME = {dpu.name: dpu for dpu in SIZES}
 BY_NAME |= {
-    # Results of half a word and of half a unit, beside each other.
-    "8x16, 4 lanes": BY_NAME["8x16"].model_copy(update={"requantize_lanes": 4}),
+    # With fold 2 results of half a word and of half a unit, beside each other.
+    LANES4: BY_NAME["8x16"].model_copy(update={"requantize_lanes": 4}),
     "32x64": BY_NAME["8x16"].model_copy(update={**LARGE, "weight_bytes": 32768, "parameter_entries": 128}),
 }
 SMALL = BY_NAME["8x16"]
@@ -31,6 +32,7 @@ PLAIN: dict[str, Any] = {
     **{"dilation_h": 1, "dilation_w": 1, "out_rows": 4, "out_cols": 5, "in_cols": 7, "plane": 42},
     **{"low": -128, "high": 127},
 }
+PAIR = {"pair": 1, "features4": 1, "weights4": 1}
 
 
 @cache
@@ -66,7 +68,7 @@ def define_accumulators(dpu: DpuConfig) -> isa.Conv:
 
 def random_conv(dpu: DpuConfig, rng: np.random.Generator) -> isa.Conv:
     """Any flags and shape, not always legal; accumulators in any half, across them, or at their starts."""
-    pair = 0
+    pair = int(rng.random() < 0.4)
     depthwise, raw = (0, 0) if pair else rng.random(2) < 0.25
     last = int(rng.random() < 0.75)
     fold = rng.choice(folds(dpu)) if last and not depthwise and not raw else 0
@@ -117,7 +119,7 @@ def legal_convs(spec: Spec, rng: np.random.Generator, count: int) -> list[isa.Co
     return convs
 
 
-SIZES_TRIED = [("8x16", False), ("8x16, 4 lanes", False), ("16x32", True), ("32x32", False), ("32x64", False)]
+SIZES_TRIED = [("8x16", False), (LANES4, False), ("16x32", True), ("32x32", False), ("32x64", False)]
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -142,14 +144,21 @@ def test_sums_wrap_and_extreme_operands_are_exact() -> None:
 LIMITS: list[tuple[str, dict[str, int]]] = [
     ("feature_range", {"address": 2048 - 168}),
     ("feature_range", {"address": 2048 - 84, "features4": 1}),
+    ("feature_range", {"address": 2048 - 84, **PAIR}),
+    ("feature_range", {"address": 2048 - 83, **PAIR, "out_cols": 4}),
     ("weight_range", {"w_address": 512 - 144}),
     ("weight_range", {"w_address": 512 - 72, "weights4": 1}),
     ("weight_range", {"w_address": 512 - 9, "depthwise": 1}),
     ("parameter_range", {"param_address": 48}),
     ("parameter_range", {"param_address": 48, "raw": 1}),
     ("accumulator_range", {"acc_address": 140}),
+    ("accumulator_range", {"acc_address": 148, **PAIR}),
+    ("accumulator_range", {"acc_address": 152, **PAIR, "out_cols": 4}),
     ("output_range", {"out_address": 2048 - 80}),
     ("output_range", {"out_address": 2048 - 40, "out4": 1}),
+    ("output_range", {"out_address": 2048 - 80, **PAIR}),
+    ("output_range", {"out_address": 2048 - 40, "fold": 1}),
+    ("output_range", {"out_address": 2048 - 20, "fold": 1, "out4": 1, **PAIR}),
     ("output_range", {"out_address": 2048 - 320, "raw": 1}),
     ("table_range", {"table_address": 7, "table": 1}),
 ]
@@ -157,7 +166,23 @@ LIMITS: list[tuple[str, dict[str, int]]] = [
 
 @pytest.mark.parametrize(("error", "changes"), LIMITS)
 def test_the_last_place_is_used_and_the_one_beyond_is_refused(error: str, changes: dict[str, int]) -> None:
-    engine = bench("8x16")
+    at_the_limit(bench("8x16"), error, changes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"out_address": 2048 - 20, "fold": 2},
+        {"out_address": 2048 - 10, "fold": 2, "out4": 1},
+        {"out_address": 2048 - 8, "fold": 2, "out4": 1, "out_rows": 3, **PAIR},
+    ],
+)
+def test_the_last_half_word_and_half_unit_are_used(changes: dict[str, int]) -> None:
+    at_the_limit(bench(LANES4), "output_range", changes)
+
+
+def at_the_limit(engine: ConvBench, error: str, changes: dict[str, int]) -> None:
+    """One more of the first field is refused."""
     inside = isa.Conv(**{**PLAIN, **changes})
     check(engine, fresh(engine, 1), [inside])
     field = next(iter(changes))
@@ -201,7 +226,13 @@ def test_addresses_do_not_wrap(error: str, changes: dict[str, int]) -> None:
 
 
 ZEROS = ("blocks", "kernel_h", "kernel_w", "stride_h", "stride_w", "out_rows", "out_cols")
-FORBIDDEN = [{"raw": 1, "table": 1}, {"raw": 1, "out4": 1}, {"depthwise": 1, "blocks": 3}, {"spare": 2}]
+FORBIDDEN = [
+    *({"raw": 1, "table": 1}, {"raw": 1, "out4": 1}, {"depthwise": 1, "blocks": 3}, {"spare": 2}),
+    *({**PAIR, "features4": 0}, {**PAIR, "weights4": 0}, {**PAIR, "stride_w": 2}),
+    *({**PAIR, "depthwise": 1, "blocks": 1}, {**PAIR, "raw": 1}),
+    *({"fold": 1, "last": 0}, {"fold": 1, "depthwise": 1}, {"fold": 1, "raw": 1}, {"fold": 1, "spare": 1}),
+    *({"fold": 2}, {"fold": 3}),
+]
 
 
 @pytest.mark.parametrize("changes", [*({name: 0} for name in ZEROS), *FORBIDDEN])
@@ -245,6 +276,14 @@ def test_no_cycle_is_lost_between_passes_and_instructions() -> None:
     assert outcome.dones[0] < passes * pixels + pixels * 2 + 75
 
 
+def test_a_pair_takes_half_the_cycles() -> None:
+    engine = bench("8x16")
+    spec = fresh(engine, 7)
+    convs = [isa.Conv(**{**PLAIN, **PAIR, "out_cols": 7, "in_cols": 9, "acc_address": n % 2 * 80}) for n in range(8)]
+    outcome = check(engine, spec, convs)
+    assert set(np.diff(outcome.dones)) == {18 * 4 * 4 + 1}
+
+
 def test_small_tiles_take_the_time_to_load_their_weights() -> None:
     engine = bench("8x16")
     spec = fresh(engine, 8)
@@ -253,13 +292,16 @@ def test_small_tiles_take_the_time_to_load_their_weights() -> None:
     assert set(np.diff(outcome.dones)) == {18 * (16 // 2 + 1)}
 
 
-def test_results_are_drained_at_full_rate() -> None:
-    """One pass of 80 pixels, two cycles of results a pixel: the drain is the limit, with its own latency."""
-    engine = bench("8x16")
+@pytest.mark.parametrize(
+    ("changes", "cycles"), [({}, 4), ({"out4": 1}, 4), ({"fold": 1}, 2), ({"fold": 2}, 1), ({"fold": 2, **PAIR}, 1)]
+)
+def test_results_are_drained_at_full_rate(changes: dict[str, int], cycles: int) -> None:
+    """One pass of 80 pixels: the drain is the limit, with its own latency."""
+    engine = bench(LANES4)
     spec = fresh(engine, 9)
     shape = {"blocks": 1, "kernel_h": 1, "kernel_w": 1, "out_rows": 8, "out_cols": 10, "in_cols": 10, "plane": 80}
-    outcome = check(engine, spec, [isa.Conv(**{**PLAIN, **shape, "acc_address": n % 2 * 80}) for n in range(6)])
-    assert max(np.diff(outcome.dones)) <= 80 * 2 + 24
+    convs = [isa.Conv(**{**PLAIN, **shape, **changes, "acc_address": n % 2 * 80}) for n in range(6)]
+    assert max(np.diff(check(engine, spec, convs).dones)) <= 80 * cycles + 26
 
 
 @pytest.mark.parametrize(
