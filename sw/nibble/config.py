@@ -165,6 +165,10 @@ class Board(_Config):
     ddr_timing: DdrTiming
     available: Resources
 
+    def fps(self, cycles: float) -> float:
+        """Return the frames per second of all cores together, when each takes `cycles` for a frame."""
+        return self.cores * self.clock_mhz * 1e6 / cycles
+
     @property
     def ddr_bytes_per_cycle(self) -> float:
         """One core's share of the DDR while all are at work."""

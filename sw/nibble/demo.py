@@ -91,7 +91,7 @@ def _compile(program: Path) -> str:
     compiled = compile_graph(graph, board, load_dpu(board.dpu))
     save_program(compiled, program)
     cycles = compiled.manifest.predicted_cycles
-    fps = board.clock_mhz * 1e6 / cycles
+    fps = board.fps(cycles)
     return f"{compiled.manifest.instructions} instructions, {cycles:,} cycles predicted: {fps:.0f} frames/s on {BOARD}"
 
 

@@ -84,8 +84,9 @@ def _print(manifest: Manifest) -> None:
     macs = sum(layer.macs for layer in manifest.layers)
     cycles = max(manifest.predicted_cycles, 1)
     board = manifest.board
+    cores = f" with {board.cores} cores" if board.cores > 1 else ""
     out.print(
         f"{manifest.dpu.name} on {board.name}: {manifest.instructions} instructions, {cycles:,} cycles predicted, "
-        f"{macs / cycles:.0f} of {limit} MAC/cycle, {board.clock_mhz * 1e6 / cycles:.1f} frames/s at "
-        f"{board.clock_mhz:g} MHz, {manifest.memory_bytes / 2**20:.1f} MiB of DDR"
+        f"{macs / cycles:.0f} of {limit} MAC/cycle, {board.fps(cycles):.1f} frames/s at "
+        f"{board.clock_mhz:g} MHz{cores}, {manifest.memory_bytes / 2**20:.1f} MiB of DDR"
     )

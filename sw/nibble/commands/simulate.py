@@ -148,10 +148,14 @@ def _check_board(path: Path, what: str, found: str, wanted: str | None) -> None:
 def _program_summary(engine: str, program: Program, result: Simulation, cycles: int, kind: str) -> Summary:
     manifest = program.manifest
     macs = sum(layer.macs for layer in manifest.layers)
+    board = manifest.board
     return {
         "engine": engine,
         **_compared(result),
-        **_speed(macs, cycles, manifest.board.clock_mhz),
+        **_speed(macs, cycles, board.clock_mhz),
+        "fps": board.fps(cycles),
+        "cores": board.cores,
+        "latency_ms": cycles / board.clock_mhz / 1e3,
         "cycles_are": kind,
         "mac_per_cycle_limit": manifest.dpu.macs_per_cycle,
     }
@@ -223,10 +227,16 @@ def _print(path: Path, summary: Summary, result: Simulation) -> None:
         (f"cycles ({summary['cycles_are']})", f"{summary['cycles']:,}"),
         *_measured(summary),
         ("MAC/cycle", f"{summary['mac_per_cycle']:.0f} of {summary['mac_per_cycle_limit']}"),
-        ("frames/s", f"{summary['fps']:.1f} at {summary['clock_mhz']:g} MHz"),
+        ("frames/s", f"{summary['fps']:.1f} at {summary['clock_mhz']:g} MHz{_of_cores(summary)}"),
         ("wall time a frame", f"{summary['wall_s'] * 1e3:.0f} ms"),
     ]
     print_table(f"{path} on {summary['engine']}, {result.frames} frame{'s' * (result.frames > 1)}", ("", ""), rows)
+
+
+def _of_cores(summary: Summary) -> str:
+    """Say what cores with a frame each mean."""
+    cores = summary.get("cores", 1)
+    return f", {cores} cores, {summary['latency_ms']:.1f} ms a frame" if cores > 1 else ""
 
 
 def _measured(summary: Summary) -> list[tuple[str, str]]:

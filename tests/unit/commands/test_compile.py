@@ -69,7 +69,9 @@ def test_another_size_than_the_board_s_own(detector: Path, tmp_path: Path, nibbl
     code, printed, _ = nibble("compile", detector, "--board", "zcu104", "--dpu", "tiny", "-o", program)
     assert code == 0
     assert "tiny on zcu104: " in printed
-    assert load_program(program).manifest.dpu.name == "tiny"
+    manifest = load_program(program).manifest
+    assert f"{2 * 300e6 / manifest.predicted_cycles:.1f} frames/s at 300 MHz with 2 cores" in printed
+    assert manifest.dpu.name == "tiny"
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,8 @@ def test_every_tensor_is_compared(kernel: str, program: Path, picture: Path, tmp
         "mac_per_cycle_limit": 128,
         "fps": 150e6 / cycles,
         "clock_mhz": 150,
+        "cores": 1,
+        "latency_ms": cycles / 150e3,
     }
 
 
