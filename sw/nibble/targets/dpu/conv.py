@@ -42,9 +42,8 @@ class _Conv:
 
     @property
     def pair(self) -> bool:
-        """Whether the array can take two columns a step: everything in 4 bits, sums in 16."""
-        small = self.view.narrow and self.op.weight_bits == 4 and self.op.sums16
-        return small and self.window.strides[1] == 1 and self.op.scale is not None
+        """Whether the array takes two columns a step."""
+        return self.view.narrow and can_pair(self.op, self.window)
 
     @property
     def groups(self) -> int:
@@ -65,6 +64,11 @@ class _Part:
     tile: Tile
     group: int
     accumulators: int
+
+
+def can_pair(op: ConvOp, window: Window) -> bool:
+    """Tell whether the array can take two columns of 4-bit elements a step, with `window` over pixel words."""
+    return op.weight_bits == 4 and op.sums16 and window.strides[1] == 1 and op.scale is not None
 
 
 def conv_steps(context: Context, op: ConvOp, view: View, buffer: Buffer, machine: Machine) -> Iterator[Step]:

@@ -10,16 +10,18 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from nibble.config import DpuConfig
 from nibble.graph import ir
 from nibble.targets.dpu import tiling
+from nibble.targets.dpu.conv import can_pair
 from nibble.targets.dpu.cost import POOL_LATENCY, Machine
 from nibble.targets.dpu.geometry import output_size
 from nibble.targets.dpu.legalize import MAX_KERNEL, MAX_STRIDE
-from nibble.targets.dpu.ops import AnyOp, ConvOp, HostOp, Int8Array, PoolOp, Window, outputs
+from nibble.targets.dpu.ops import AnyOp, ConvOp, HostOp, Int8Array, Op, PoolOp, Window, outputs
 from nibble.targets.dpu.place import interleaved_inputs
 from nibble.targets.dpu.unfold import Unfold, unfold
 
@@ -62,7 +64,8 @@ def merged(conv: ConvOp, pool: PoolOp, block: Block) -> list[ConvOp | PoolOp]:
         rest = Window(kernel=kernel, strides=kernel)
         return [replace(made, output=between), replace(pool, inputs=(between,), window=rest)]
     name, sources = f"{conv.name}+{pool.name}", conv.sources + pool.sources
-    return [replace(made, name=name, sources=sources, output=pool.output, table=_composed(conv.table, pool.table))]
+    fields: dict[str, Any] = {"output": pool.output, "shift": pool.shift, "table": _composed(conv.table, pool.table)}
+    return [replace(made, name=name, sources=sources, **fields)]
 
 
 def _composed(first: Int8Array | None, second: Int8Array | None) -> Int8Array | None:
@@ -96,6 +99,7 @@ class _Folder:
             name: graph.tensors[name].shape[1] for name in interleaved_inputs(graph, ops, machine.dpu.inputs)
         }
         """Lanes of a pixel of the maps whose pixels follow one another without filling."""
+        self._narrow = {op.output for op in ops if isinstance(op, Op) and op.shift is not None}
         self.folded: dict[str, AnyOp] = {}
 
     def add(self, op: AnyOp) -> None:
@@ -154,15 +158,18 @@ class _Folder:
         words = Unfold(taps=1, step=1, words=op.window.kernel[1])
         if pixel_lanes is not None:
             words = unfold(op.window, pixel_lanes, dpu.inputs)
-        lanes = self._lanes(op)
+        lanes, window, narrow = self._lanes(op), words.in_words(op.window), op.inputs[0] in self._narrow
         shape = tiling.ConvShape(
             rows=rows,
             cols=cols,
             planes=1 if pixel_lanes is not None else math.ceil(op.weights.shape[1] / dpu.inputs),
             groups=math.ceil(op.channels / (dpu.outputs >> op.fold)),
-            window=words.in_words(op.window),
+            window=window,
             output_lanes=math.ceil(op.channels / lanes) * lanes,
             weight_bits=op.weight_bits,
+            input_bits=4 if narrow else 8,
+            output_bits=8 if op.shift is None else 4,
+            pair=narrow and can_pair(op, window),
         )
         try:
             return tiling.price(shape, self._machine)
@@ -173,5 +180,5 @@ class _Folder:
         """Return the cycles of a max-pool: a pixel of its windows a cycle, or what its loads and stores take."""
         machine, pixels = self._machine, rows * cols * math.ceil(channels / self._machine.dpu.inputs)
         read = math.prod(op.window.kernel) * pixels
-        words = machine.dpu.inputs / machine.dpu.bus_bytes
+        words = machine.dpu.inputs / machine.dpu.bus_bytes / (1 if op.shift is None else 2)
         return POOL_LATENCY + max(read, read * words, (read + pixels) * words / machine.ddr_words)
