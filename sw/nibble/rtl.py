@@ -7,7 +7,7 @@ from pathlib import Path
 from nibble.config import DpuConfig
 from nibble.paths import HW
 
-TOP = "dpu_top"
+TOP, CLOCK = "dpu_top", "ap_clk"
 FOLDER = HW / "rtl"
 _PACKAGES = ("isa_pkg", "dpu_pkg")
 """The packages that others use come first."""

@@ -39,6 +39,7 @@ _LUTS = (
     "opt_lut_ins -tech xilinx",
     "clean",
 )
+_COUNT = "tee -q -o stat.json stat -json"
 _LUTRAM = {"RAM32X1D": 2, "RAM64X1D": 2, "RAM128X1D": 4, "RAM32M": 4, "RAM64M": 4, "RAM32M16": 8, "RAM64M8": 8}
 _KINDS = (
     (r"LUT[1-6]|INV", "lut"),
@@ -116,6 +117,12 @@ def synthesize(design: Design, track: Callable[[int, int], None] | None = None) 
     return _modules(cells, "\\" + design.top)
 
 
+def netlist(design: Design, folder: Path, track: Callable[[int, int], None] | None = None) -> Path:
+    """Synthesize the design and return its netlist as Yosys writes JSON, a file in `folder`; raises as `synthesize`."""
+    _run(design, folder, ["blackbox =A:whitebox", "write_json netlist.json"], track or (lambda done, total: None))
+    return folder / "netlist.json"
+
+
 def total(modules: list[Module]) -> Use:
     """Return what all modules take together."""
     use = Use()
@@ -129,12 +136,21 @@ def _key(design: Design) -> str:
     digest = hashlib.sha256()
     for source in design.sources:
         digest.update(read_bytes(source, "a SystemVerilog file") + b"\0")
-    digest.update(repr((yosys.version(), _reading(design), _synthesis(design))).encode())
+    digest.update(repr((yosys.version(), _reading(design), [*_synthesis(design), _COUNT])).encode())
     return digest.hexdigest()[:24]
 
 
 def _synthesize(design: Design, track: Callable[[int, int], None]) -> Cells:
-    read, synth = _reading(design), _synthesis(design)
+    with tempfile.TemporaryDirectory(prefix="nibble-") as name:
+        folder = Path(name)
+        _run(design, folder, [_COUNT], track)
+        modules = json.loads((folder / "stat.json").read_text(encoding="utf-8"))["modules"]
+    return {name: _cell_types(module["num_cells_by_type"], modules) for name, module in modules.items()}
+
+
+def _run(design: Design, folder: Path, last: list[str], track: Callable[[int, int], None]) -> None:
+    """Read, join and synthesize in `folder`, and end with the commands `last`."""
+    read, synth = _reading(design), [*_synthesis(design), *last]
     steps = 0
 
     def done() -> None:
@@ -142,16 +158,12 @@ def _synthesize(design: Design, track: Callable[[int, int], None]) -> Cells:
         steps += 1
         track(steps, len(read) + len(synth))
 
-    with tempfile.TemporaryDirectory(prefix="nibble-") as name:
-        folder = Path(name)
-        for source in design.sources:  # Yosys takes no names with spaces
-            (folder / source.name).write_bytes(source.read_bytes())
-        yosys.run(read, folder, design.top, done)
-        elaborated = (folder / "read.il").read_text(encoding="utf-8")
-        (folder / "joined.il").write_text(join_equal_modules(elaborated, design.top), encoding="utf-8")
-        yosys.run(synth, folder, design.top, done)
-        modules = json.loads((folder / "stat.json").read_text(encoding="utf-8"))["modules"]
-    return {name: _cell_types(module["num_cells_by_type"], modules) for name, module in modules.items()}
+    for source in design.sources:  # Yosys takes no names with spaces
+        (folder / source.name).write_bytes(source.read_bytes())
+    yosys.run(read, folder, design.top, done)
+    elaborated = (folder / "read.il").read_text(encoding="utf-8")
+    (folder / "joined.il").write_text(join_equal_modules(elaborated, design.top), encoding="utf-8")
+    yosys.run(synth, folder, design.top, done)
 
 
 def _cell_types(counts: dict[str, int], modules: dict[str, object]) -> dict[str, int]:
@@ -174,7 +186,7 @@ def _synthesis(design: Design) -> list[str]:
     large = " -uram" if design.family == "xcup" else ""
     synth = f"synth_xilinx -family {design.family}{large} -top {design.top} -noiopad -noclkbuf -run"
     stages = [f"{synth} {begin}:{end}" for begin, end in pairwise(_STAGES)]
-    return ["read_rtlil joined.il", *stages, *_LUTS, "tee -q -o stat.json stat -json"]
+    return ["read_rtlil joined.il", *stages, *_LUTS]
 
 
 def _modules(cells: Cells, top: str) -> list[Module]:

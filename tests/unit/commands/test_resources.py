@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -7,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from nibble.config import load_board
-from nibble.synthesis import design
+from nibble.synthesis import design, nextpnr
 from nibble.synthesis.design import Design, Module, Use
+from nibble.synthesis.nextpnr import Routed
 
 Run = Callable[..., tuple[int, str, str]]
 MODULES = [Module("mac_array", 1, Use(lut=700, ff=20, dsp=96)), Module("lane", 2, Use(lut=300, lutram=30, bram36=1.5))]
@@ -88,6 +90,38 @@ def test_what_does_not_fit(asked: list[Design], tmp_path: Path, nibble: Run) -> 
 )
 def test_what_is_not_given(options: tuple[str, ...], text: str, nibble: Run) -> None:
     assert nibble("resources", *options) == (2, "", f"nibble: {text}\n")
+
+
+ROUTED = Routed(None, {"LUT": (800, 1000), "DSP": (22, 220)})
+
+
+@pytest.mark.parametrize("reason", [None, "Failed to route net 'a'"])
+def test_place_and_route(
+    asked: list[Design], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nibble: Run, reason: str | None
+) -> None:
+    routed = dataclasses.replace(ROUTED, reason=reason)
+    monkeypatch.setattr(nextpnr, "program", lambda part, where: "/bin/nextpnr")
+    monkeypatch.setattr(nextpnr, "route", lambda wanted, clock, part, track: routed if clock == "ap_clk" else None)
+    path = tmp_path / "r.json"
+    code, said, problem = nibble("resources", "--board", "pynq-z2", "--route", "--json", path)
+    what = "cannot be routed" if reason else "can be routed"
+    assert f"One core {what} by nextpnr; it wants most of the LUT: 800 of 1,000 (80%)." in " ".join(said.split())
+    expected = (1, f"nibble: z7020: cannot be routed on xc7z020clg400-1: {reason}\n") if reason else (0, "")
+    assert (code, problem) == expected
+    use = {"LUT": [800, 1000], "DSP": [22, 220]}
+    found = {"routable": not reason, "critical": "LUT", "reason": reason, "use": use}
+    assert json.loads(path.read_text())["route"] == found
+    assert len(asked) == 1
+
+
+def test_place_and_route_where_it_is_not_installed(
+    asked: list[Design], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nibble: Run
+) -> None:
+    """Told before anything is synthesized."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    words = "--route needs nextpnr-himbaechel with the microarchitecture xilinx: found none on the PATH"
+    assert nibble("resources", "--board", "pynq-z2", "--route") == (2, "", f"nibble: {words}\n")
+    assert not asked
 
 
 def test_the_smallest_size_for_real(tmp_path: Path, nibble: Run) -> None:
