@@ -36,6 +36,8 @@ module conv_drain
     input  logic  [RequantizeLanes*32-1:0] scales_i,
     output logic                           d_en_o,
     output logic  [                  11:0] d_addr_o,
+    /// The lower halves are asked for, in both halves of d_data_i.
+    output logic                           d_low_o,
     input  logic  [        Outputs*32-1:0] d_data_i,
     output logic                           drain_en_o,
     output logic  [                   3:0] drain_table_o,
@@ -78,7 +80,6 @@ module conv_drain
     logic [PartBits-1:0] part;  // of the word to write
     logic [GroupBits-1:0] group;
     logic [RawBits-1:0] raw_part;
-    logic second;
   } result_t;
 
   plan_t job_q;
@@ -99,6 +100,7 @@ module conv_drain
   // Reads.
   assign go = reading_q && (conv.raw || scale_ready_i[set_q]);
   assign d_en_o = go;
+  assign d_low_o = conv.pair && !second;
 
   conv_reads #(
       .Inputs(Inputs),
@@ -122,8 +124,7 @@ module conv_drain
           address: address_q,
           part: part_q,
           group: group,
-          raw_part: raw_part,
-          second: second
+          raw_part: raw_part
       };
 
   always_ff @(posedge clk_i) begin
@@ -175,7 +176,6 @@ module conv_drain
       .select_i(results_q[AtEntry].group),
       .fold_i(conv.fold),
       .pair_i(conv.pair),
-      .second_i(results_q[AtEntry].second),
       .sums_o(sums)
   );
 

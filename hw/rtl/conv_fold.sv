@@ -3,7 +3,7 @@
 ///
 ///   sum[l] = max over g < 2^fold of acc[select*RequantizeLanes + l + g * Outputs / 2^fold]
 ///
-/// Layout: a lane is an int32, or with pair two sums of 16 bits, of which second_i takes the upper.
+/// Layout: a lane is an int32, or with pair its upper 16 bits.
 /// Latency: 2 cycles from entry_i and all that goes with it to sums_o. Rate: one entry a cycle.
 module conv_fold #(
     /// RequantizeLanes times a power of two.
@@ -18,7 +18,6 @@ module conv_fold #(
     /// 0, 1 where there are two groups, or 2 where there are four.
     input  logic [                   1:0] fold_i,
     input  logic                          pair_i,
-    input  logic                          second_i,
     output logic [RequantizeLanes*32-1:0] sums_o
 );
 
@@ -33,21 +32,19 @@ module conv_fold #(
   always_ff @(posedge clk_i) odd_q <= quarter[0];
 
   for (genvar lane = 0; lane < RequantizeLanes; ++lane) begin : gen_lane
-    logic [3:0][31:0] keys;
+    logic [3:0][31:0] words;
     logic [1:0][31:0] better_q;
     logic [31:0] best;
 
-    // A key is the sum, or has it in its upper half: what is below changes no order of different sums.
-    for (genvar n = 0; n < 4; ++n) begin : gen_key
-      logic [31:0] word;
-      assign word = entry_i[(n*Groups/4+32'(select_i)%Share)*RequantizeLanes*32+lane*32+:32];
-      assign keys[n] = {pair_i && !second_i ? word[15:0] : word[31:16], word[15:0]};
+    for (genvar n = 0; n < 4; ++n) begin : gen_quarter
+      assign words[n] = entry_i[(n*Groups/4+32'(select_i)%Share)*RequantizeLanes*32+lane*32+:32];
     end
 
+    // With pair what is below the sums changes no order of different ones.
     for (genvar n = 0; n < 2; ++n) begin : gen_better
       logic upper;
-      assign upper = folded ? $signed(keys[n]) < $signed(keys[n+2]) : quarter[1];
-      always_ff @(posedge clk_i) better_q[n] <= upper ? keys[n+2] : keys[n];
+      assign upper = folded ? $signed(words[n]) < $signed(words[n+2]) : quarter[1];
+      always_ff @(posedge clk_i) better_q[n] <= upper ? words[n+2] : words[n];
     end
 
     logic odd;

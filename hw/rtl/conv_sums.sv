@@ -32,6 +32,7 @@ module conv_sums
     output logic                    mac_active_o,
     input  logic                    d_en_i,
     input  logic   [          11:0] d_addr_i,
+    input  logic                    d_low_i,
     output logic   [Outputs*32-1:0] d_data_o,
     output logic                    range_o,
     output logic   [    IdBits-1:0] range_id_o
@@ -130,6 +131,7 @@ module conv_sums
       .w_data_i(total_q),
       .d_en_i,
       .d_addr_i,
+      .d_low_i,
       .d_data_o,
       .range_o ()
   );

@@ -4,6 +4,8 @@
 ///
 /// Layout: two banks, the lower and the upper half of the entries, each with a port to read and one to write. So
 /// accumulation (r, w) and drain (d) go on together as long as they lie in different halves: the caller sees to it.
+/// With d_low_i, which goes with d_addr_i, d_data_o has each lane's lower half in its upper half too: that joins the
+/// choice of the bank in a lookup table of six inputs.
 /// A read in the cycle in which its entry is written gives the old content or the new, unspecified.
 /// Latency: data MemoryLatency = 2 cycles after en, range 1 cycle. Rate: one access a cycle and port.
 module dpu_accumulators #(
@@ -21,6 +23,7 @@ module dpu_accumulators #(
     input  logic [Outputs*32-1:0] w_data_i,
     input  logic                  d_en_i,
     input  logic [          11:0] d_addr_i,
+    input  logic                  d_low_i,
     output logic [Outputs*32-1:0] d_data_o,
     output logic                  range_o
 );
@@ -45,7 +48,7 @@ module dpu_accumulators #(
   endfunction
 
   logic [Outputs*32-1:0] read[2];
-  logic r_upper_q, d_upper_q;
+  logic r_upper_q, d_upper_q, d_low_q;
 
   for (genvar bank = 0; bank < 2; bank++) begin : gen_bank
     logic drain, write;
@@ -68,8 +71,12 @@ module dpu_accumulators #(
   always_ff @(posedge clk_i) begin
     r_upper_q <= upper(r_addr_i);
     d_upper_q <= upper(d_addr_i);
+    d_low_q   <= d_low_i;
     r_data_o  <= read[r_upper_q];
-    d_data_o  <= read[d_upper_q];
+    for (int unsigned o = 0; o < Outputs; o++) begin
+      d_data_o[32*o+:16] <= read[d_upper_q][32*o+:16];
+      d_data_o[32*o+16+:16] <= d_low_q ? read[d_upper_q][32*o+:16] : read[d_upper_q][32*o+16+:16];
+    end
     range_o   <= (r_en_i && beyond(r_addr_i)) || (w_en_i && beyond(w_addr_i)) ||
         (d_en_i && beyond(d_addr_i));
   end

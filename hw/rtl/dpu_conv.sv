@@ -83,7 +83,7 @@ module dpu_conv
   logic [2*Inputs*8-1:0] load_weights;
   logic bias_ready, bias_taken;
   logic [Outputs*32-1:0] bias;
-  logic [1:0] next_set, drain_set;
+  logic [1:0] next_set, tail_set, drain_set;
   logic [3:0] scale_ready;
   logic [GroupBits-1:0] scale_group;
   logic [RequantizeLanes*32-1:0] scales;
@@ -145,7 +145,6 @@ module dpu_conv
   // Passes.
   plan_t tail, drain;
   logic feature_range, drain_reading, tail_ready, tail_take, passes_idle;
-  logic [1:0] tail_set;
   logic [IdBits-1:0] feature_id;
 
   conv_sequencer #(
@@ -175,7 +174,7 @@ module dpu_conv
       .idle_o(passes_idle)
   );
 
-  logic d_en, sums_range;
+  logic d_en, d_low, sums_range;
   logic [11:0] d_addr;
   logic [Outputs*32-1:0] d_data;
   logic [IdBits-1:0] sums_id;
@@ -200,6 +199,7 @@ module dpu_conv
       .mac_active_o,
       .d_en_i(d_en),
       .d_addr_i(d_addr),
+      .d_low_i(d_low),
       .d_data_o(d_data),
       .range_o(sums_range),
       .range_id_o(sums_id)
@@ -236,6 +236,7 @@ module dpu_conv
       .scales_i(scales),
       .d_en_o(d_en),
       .d_addr_o(d_addr),
+      .d_low_o(d_low),
       .d_data_i(d_data),
       .drain_en_o,
       .drain_table_o,
