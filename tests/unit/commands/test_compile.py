@@ -48,8 +48,8 @@ def test_compile_writes_the_program_and_its_summary(detector: Path, tmp_path: Pa
     assert "z7020 on pynq-z2: " in printed
     found = json.loads(summary.read_text())
     layers = found.pop("layers")
-    assert [layer.pop("name") for layer in layers] == ["first", "pooled", "second"]
-    assert [layer.pop("macs") for layer in layers] == [8 * 3 * 9 * 16 * 16, 0, 7 * 8 * 8 * 8]
+    assert [layer.pop("name") for layer in layers] == ["first+pooled", "second"]
+    assert [layer.pop("macs") for layer in layers] == [8 * 3 * 9 * 16 * 16, 7 * 8 * 8 * 8]
     assert all(layer.pop("predicted_cycles") > 0 and not layer for layer in layers)
     manifest = load_program(program).manifest
     assert found == {
