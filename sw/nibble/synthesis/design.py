@@ -183,10 +183,15 @@ def _literal(value: int) -> str:
 
 
 def _synthesis(design: Design) -> list[str]:
-    large = " -uram" if design.family == "xcup" else ""
-    synth = f"synth_xilinx -family {design.family}{large} -top {design.top} -noiopad -noclkbuf -run"
-    stages = [f"{synth} {begin}:{end}" for begin, end in pairwise(_STAGES)]
+    stages = [_stage(design, begin, end) for begin, end in pairwise(_STAGES)]
     return ["read_rtlil joined.il", *stages, *_LUTS]
+
+
+def _stage(design: Design, begin: str, end: str) -> str:
+    """Return the command for a stage. Yosys uses registers and adders of a DSP48E1 alone; a DSP48E2 has them too."""
+    family = "xc7" if begin == "map_dsp" else design.family
+    large = " -uram" if family == "xcup" else ""
+    return f"synth_xilinx -family {family}{large} -top {design.top} -noiopad -noclkbuf -run {begin}:{end}"
 
 
 def _modules(cells: Cells, top: str) -> list[Module]:

@@ -59,13 +59,21 @@ def test_a_module_and_its_lanes(tmp_path: Path, family: str) -> None:
     assert steps == [(n, len(steps)) for n in range(1, len(steps) + 1)]
 
 
-def test_a_requantization_lane_takes_two_dsps() -> None:
+@pytest.mark.parametrize("family", ["xc7", "xcup"])
+def test_a_requantization_lane_takes_two_dsps_with_their_registers(family: str) -> None:
     names = ("dpu_pkg", "dpu_requantize")
-    [lane] = synthesize(Design(names[1], tuple(FOLDER / f"{name}.sv" for name in names), (), "xc7"))
+    [lane] = synthesize(Design(names[1], tuple(FOLDER / f"{name}.sv" for name in names), (), family))
     assert (lane.name, lane.instances, lane.use.dsp, lane.use.bram36) == ("dpu_requantize", 1, 2, 0)
     assert 200 < lane.use.lut < 500
     assert 0 < lane.use.lutram < lane.use.lut
     assert 100 < lane.use.ff < 400
+
+
+def test_ultraram_where_the_size_says_so() -> None:
+    names = ("dpu_pkg", "dpu_banked_memory")
+    sizes = (("Bytes", 2 * 4096 * 16), ("UnitBytes", 16), ("UltraRam", 1))
+    [memory] = synthesize(Design(names[1], tuple(FOLDER / f"{name}.sv" for name in names), sizes, "xcup"))
+    assert (memory.use.uram, memory.use.bram36) == (4, 0)
 
 
 def test_once_for_the_same_contents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
