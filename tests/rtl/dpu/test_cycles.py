@@ -40,6 +40,7 @@ GRAPHS: dict[str, Callable[[], ir.IntegerGraph]] = {
     "weights": lambda: chain((1, 64, 6, 6), conv(128, 64, 3), conv(128, 128), conv(64, 128, 3)),
     "drains": lambda: chain((1, 8, 40, 40), conv(64, 8), conv(8, 64), conv(32, 8)),
     "depthwise": lambda: chain((1, 40, 20, 20), conv(40, 1, 3, groups=40), conv(40, 40), conv(40, 1, 3, groups=40)),
+    "folded": lambda: chain((1, 3, 32, 32), conv(8, 3, 3), POOL, conv(5, 8, 3), POOL),
     "raw": lambda: chain((1, 32, 16, 16), conv(32, 32, 3), conv(48, 32, requantize=None)),
     "small": lambda: chain((1, 16, 4, 4), conv(16, 16), conv(16, 16), POOL, conv(16, 16)),
 }
