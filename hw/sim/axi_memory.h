@@ -1,5 +1,5 @@
-// DDR behind AXI4 ports, cycle by cycle: latency, bandwidth shared by all ports, refresh, rows that must be opened,
-// stalls and errors at random or on demand; and a check of every rule of AXI4 that a master can break here.
+// DDR (ddr.h) behind AXI4 ports, cycle by cycle: stalls and errors at random or on demand, and a check of every rule of
+// AXI4 that a master can break here.
 //
 // A cycle: `offer` sets the memory's pins while the clock is low, the design settles, `sample` reads the handshakes.
 #pragma once
@@ -13,26 +13,9 @@
 #include <utility>
 #include <vector>
 
-#include "random.h"
+#include "ddr.h"
 
 namespace nibble_sim {
-
-struct MemorySettings {
-  uint64_t base;            // address of byte 0
-  uint64_t latency;         // cycles from an address to its first data, and from the last data to their response
-  uint64_t jitter;          // cycles more, at random, at most
-  uint64_t rate;            // bytes a cycle, all ports together, in 2^-32; 0: without limit
-  uint64_t stall;           // of 2^32: how often a channel holds back in a cycle
-  uint64_t seed;
-  uint64_t outstanding;     // bursts that a port may have under way
-  uint64_t words;           // words that a burst may have
-  uint64_t error_first, error_end;  // bytes whose reads and writes are answered with an error
-  uint64_t error_burst;     // the n-th burst of all, from 1 on, is answered with an error; 0: none
-  uint64_t error_response;  // 2: SLVERR, 3: DECERR
-  uint64_t refresh_every, refresh_for;  // cycles; every 0: no refresh
-  uint64_t row_miss;        // cycles from the end of a bank's last burst to the first word of another row
-  uint64_t page_bytes, banks;  // bytes of a row, the next ones in the next bank; banks 0: no rows
-};
 
 // Pins as Verilator declares them: bytes, 64-bit words, arrays of 32-bit words.
 struct AddressPins {
@@ -64,80 +47,23 @@ struct WritePins {
    &top.name##_wvalid, &top.name##_wready, &top.name##_bresp, &top.name##_bvalid, &top.name##_bready,             \
    sizeof top.name##_wdata}
 
-// A bank of the DDR: the row that is open, and from when on it can be read; when its last burst is through.
-struct Bank {
-  uint64_t row = UINT64_MAX, ready = 0, free = 0;
-};
-
 // What all ports share.
 struct Shared {
   MemorySettings settings;
+  Ddr ddr;
   uint8_t* data = nullptr;
   uint64_t size = 0;
   Random random;
   uint64_t cycle = 0;
   uint64_t bursts = 0;
-  uint64_t credit = 0;     // bytes that may move, in 2^-32
   uint64_t committed = 0;  // bytes written and answered
-  std::vector<Bank> banks;
 
-  explicit Shared(const MemorySettings& s) : settings(s), random{s.seed}, banks(s.banks) {}
+  explicit Shared(const MemorySettings& s) : settings(s), ddr(s), random{s.seed} {}
 
-  // The end of each refresh interval is the refresh itself. It closes all rows.
-  bool refreshes() const {
-    return settings.refresh_every && cycle % settings.refresh_every >= settings.refresh_every - settings.refresh_for;
-  }
-
-  // Bytes that were not moved do not add up: memory without work loses its time.
-  void refill(size_t bytes) {
-    if (refreshes()) {
-      credit = 0;
-      for (Bank& bank : banks) bank = {UINT64_MAX, 0, cycle + 1};
-    } else {
-      credit = std::min(credit + settings.rate, settings.rate + bytes * one);
-    }
-  }
-  bool affords(size_t bytes) const { return !refreshes() && (!settings.rate || credit >= bytes * one); }
-  void pay(size_t bytes) {
-    if (settings.rate) credit -= bytes * one;
-  }
   bool holds_back() { return random.chance(settings.stall); }
-
-  // Whether the row of a burst's first word is open. A row is opened as soon as the burst has come and the bank's last
-  // one is through: the controller looks ahead.
-  bool opens(uint64_t offset, uint64_t arrived) {
-    if (banks.empty()) return true;
-    Bank& bank = bank_of(offset);
-    const uint64_t row = row_of(offset);
-    if (bank.row != row) {
-      if (cycle < bank.free) return false;
-      bank.row = row;
-      bank.ready = std::max(bank.free, arrived) + settings.row_miss;
-    }
-    return cycle >= bank.ready;
-  }
-
-  // A burst's first word moves: its bank is busy as long as the DDR takes for all of it.
-  void occupy(uint64_t offset, uint64_t bytes) {
-    if (banks.empty()) return;
-    const uint64_t cycles = settings.rate ? bytes * one / settings.rate : 1;
-    bank_of(offset).free = std::max(bank_of(offset).free, cycle + cycles);
-  }
-
-  Bank& bank_of(uint64_t offset) { return banks[offset / settings.page_bytes % settings.banks]; }
-  uint64_t row_of(uint64_t offset) const { return offset / settings.page_bytes / settings.banks; }
-  uint64_t ready_at() { return cycle + settings.latency + random.below(settings.jitter + 1); }
   bool is_error(uint64_t first, uint64_t end) const {
     return first < settings.error_end && end > settings.error_first;
   }
-};
-
-struct Burst {
-  uint64_t offset;  // of its first word, from byte 0
-  uint32_t words, done;
-  uint64_t arrived, ready;  // cycles
-  bool error;
-  std::vector<uint8_t> data, strobe;  // writes
 };
 
 [[noreturn]] inline void violated(const Shared& shared, const char* port, const std::string& what) {
@@ -170,6 +96,12 @@ struct Held {
   std::vector<uint8_t> scratch_;
 };
 
+// The first burst that the DDR has not served, or null.
+inline Burst* first_waiting(std::deque<Burst>& bursts) {
+  const auto found = std::find_if(bursts.begin(), bursts.end(), [](const Burst& burst) { return !burst.served; });
+  return found == bursts.end() ? nullptr : &*found;
+}
+
 // An address channel and the bursts that came over it.
 struct Addresses {
   Shared* shared;
@@ -196,19 +128,9 @@ struct Addresses {
     if (under_way >= shared->settings.outstanding) fail("more bursts under way than declared");
     const uint64_t offset = address - shared->settings.base;
     if (address < shared->settings.base || offset + total - bytes >= shared->size) fail("an address outside the memory");
-    bursts.push_back({offset, static_cast<uint32_t>(words), 0, shared->cycle, shared->ready_at(),
-                      ++shared->bursts == shared->settings.error_burst, {}, {}});
+    bursts.push_back({offset, static_cast<uint32_t>(words), static_cast<uint32_t>(bytes), 0, shared->cycle,
+                      ++shared->bursts == shared->settings.error_burst, false, 0, {}, {}});
     return true;
-  }
-
-  // Whether the first burst may move a word: only its first one may have to wait for its row.
-  bool open() const {
-    const Burst& burst = bursts.front();
-    return burst.done || shared->opens(burst.offset, burst.arrived);
-  }
-  void count() const {
-    const Burst& burst = bursts.front();
-    if (!burst.done) shared->occupy(burst.offset, burst.words * bytes);
   }
 
   void reset() {
@@ -226,18 +148,16 @@ class ReadPort {
   ReadPort(Shared& shared, const ReadPins& pins)
       : pins_(pins), shared_(shared), addresses_{&shared, pins.name, "AR", pins.ar, pins.bytes} {}
 
-  // Returns whether bandwidth was used.
-  bool offer() {
+  Burst* waiting() { return first_waiting(addresses_.bursts); }
+
+  void offer() {
     addresses_.offer();
-    if (*pins_.valid) return false;
+    if (*pins_.valid) return;
     std::deque<Burst>& bursts = addresses_.bursts;
-    if (bursts.empty() || bursts.front().ready > shared_.cycle || shared_.holds_back() ||
-        !shared_.affords(pins_.bytes) || !addresses_.open()) {
+    if (bursts.empty() || !shared_.ddr.has_word(bursts.front(), shared_.cycle) || shared_.holds_back()) {
       if (shared_.settings.stall) scramble();
-      return false;
+      return;
     }
-    shared_.pay(pins_.bytes);
-    addresses_.count();
     const Burst& burst = bursts.front();
     const uint64_t offset = burst.offset + uint64_t{burst.done} * pins_.bytes;
     const size_t inside = std::min<uint64_t>(pins_.bytes, shared_.size - offset);
@@ -248,7 +168,6 @@ class ReadPort {
     if (error) std::memset(pins_.data, static_cast<int>(shared_.random()), pins_.bytes);
     *pins_.last = burst.done + 1 == burst.words;
     *pins_.valid = 1;
-    return true;
   }
 
   // Returns whether anything moved.
@@ -273,7 +192,6 @@ class ReadPort {
   }
 
   bool idle() const { return addresses_.bursts.empty(); }
-  size_t bytes() const { return pins_.bytes; }
   uint64_t words = 0;
 
  private:
@@ -296,15 +214,12 @@ class WritePort {
   WritePort(Shared& shared, const WritePins& pins)
       : pins_(pins), shared_(shared), addresses_{&shared, pins.name, "AW", pins.aw, pins.bytes} {}
 
-  // Returns whether bandwidth was used.
-  bool offer() {
+  Burst* waiting() { return first_waiting(answers_); }
+
+  void offer() {
     addresses_.offer();
-    // With a limited bandwidth a word is only paid for when it is there.
-    const bool wanted = !addresses_.bursts.empty() && (!shared_.settings.rate || *pins_.valid);
-    *pins_.ready = wanted && !shared_.holds_back() && shared_.affords(pins_.bytes) && addresses_.open();
-    if (*pins_.ready) shared_.pay(pins_.bytes);
+    *pins_.ready = !addresses_.bursts.empty() && !shared_.holds_back();
     answer();
-    return *pins_.ready;
   }
 
   bool sample() {
@@ -333,12 +248,12 @@ class WritePort {
   }
 
   bool idle() const { return addresses_.bursts.empty() && answers_.empty(); }
-  size_t bytes() const { return pins_.bytes; }
   uint64_t words = 0;
 
  private:
   void answer() {
-    if (*pins_.response_valid || answers_.empty() || answers_.front().ready > shared_.cycle || shared_.holds_back()) {
+    if (*pins_.response_valid || answers_.empty() || !shared_.ddr.is_written(answers_.front(), shared_.cycle) ||
+        shared_.holds_back()) {
       return;
     }
     commit(answers_.front());
@@ -346,7 +261,6 @@ class WritePort {
   }
 
   void take() {
-    addresses_.count();
     Burst& burst = addresses_.bursts.front();
     burst.data.insert(burst.data.end(), pins_.data, pins_.data + pins_.bytes);
     for (size_t i = 0; i < pins_.bytes; ++i) burst.strobe.push_back(pins_.strobe[i / 8] >> (i % 8) & 1);
@@ -354,7 +268,7 @@ class WritePort {
     const bool last = ++burst.done == burst.words;
     if (last != !!*pins_.last) violated(shared_, pins_.name, last ? "no WLAST with the last word" : "WLAST too early");
     if (!last) return;
-    burst.ready = shared_.ready_at();
+    burst.arrived = shared_.cycle;
     answers_.push_back(std::move(burst));
     addresses_.bursts.pop_front();
   }
@@ -393,15 +307,12 @@ class AxiMemory {
     shared_.size = size;
   }
 
-  // The port after the last one that moved a word comes first, so that all get the same share of the bandwidth.
   void offer() {
-    shared_.refill(widest());
-    const size_t count = reads.size() + writes.size(), first = first_;
-    for (size_t i = 0; i < count; ++i) {
-      const size_t port = (first + i) % count;
-      const bool paid = port < reads.size() ? reads[port].offer() : writes[port - reads.size()].offer();
-      if (paid) first_ = port + 1;
-    }
+    shared_.ddr.serve(shared_.cycle, reads.size() + writes.size(), shared_.random, [&](size_t port) {
+      return port < reads.size() ? reads[port].waiting() : writes[port - reads.size()].waiting();
+    });
+    for (ReadPort& port : reads) port.offer();
+    for (WritePort& port : writes) port.offer();
   }
 
   // Returns whether anything moved.
@@ -437,10 +348,7 @@ class AxiMemory {
   std::deque<WritePort> writes;
 
  private:
-  size_t widest() const { return reads.empty() ? writes.front().bytes() : reads.front().bytes(); }
-
   Shared shared_;
-  size_t first_ = 0;
 };
 
 }  // namespace nibble_sim

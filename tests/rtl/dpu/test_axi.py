@@ -176,10 +176,11 @@ ROWS = {"banks": 8, "page_bytes": 2048, "row_miss": 5}
 
 
 def test_refresh_takes_its_share() -> None:
-    whole = [(0, 1 << 17)]
-    assert stream(MemoryModel(latency=60), whole) == pytest.approx(8, rel=0.01)
-    refreshed = MemoryModel(latency=60, refresh_every=1170, refresh_for=39)
-    assert stream(refreshed, whole) == pytest.approx(8 * (1 - 39 / 1170), rel=0.01)
+    """Of the DDR's time; a port that wants less than the DDR gives does not feel it, as its bursts are ahead."""
+    whole, refreshed = [(0, 1 << 17)], {"refresh_every": 1170, "refresh_for": 39}
+    for rate, expected in ((8.0, 8 * (1 - 39 / 1170)), (4.0, 4 * (1 - 39 / 1170)), (14.0, 8)):
+        assert stream(MemoryModel(60, rate), whole) == pytest.approx(min(8, rate), rel=0.01)
+        assert stream(MemoryModel(60, rate, **refreshed), whole) == pytest.approx(expected, rel=0.01)
 
 
 def test_rows_in_turn_cost_nothing_and_rows_of_one_bank_do() -> None:
@@ -194,18 +195,17 @@ def test_rows_in_turn_cost_nothing_and_rows_of_one_bank_do() -> None:
     assert stream(slow, apart) == pytest.approx(8, rel=0.02)
 
 
-def test_a_load_on_the_boards_ddr_comes_at_a_plausible_rate() -> None:
-    """A master gets its bus, but for the refresh."""
-    assert 7.5 < stream(memory_of(load_board("pynq-z2")), [(0, 1 << 17)]) < 7.8
-
-
-@pytest.mark.parametrize(("banks_apart", "least", "most"), [(1, 0.94, 0.97), (0, 0.6, 0.8)])
-def test_two_masters_share_the_boards_ddr(banks_apart: int, least: float, most: float) -> None:
-    """They get nearly all of its 14 bytes a cycle, unless they always want two rows of the same bank."""
+@pytest.mark.parametrize("banks_apart", [0, 1])
+def test_two_masters_share_the_boards_ddr(banks_apart: int) -> None:
+    """They get its 14 bytes a cycle but for the refresh, and for the rows where they always want the same bank."""
     data, lower, upper = memory(size=9 << 14), [(0, 1 << 16)], [((1 << 16) + 2048 * banks_apart, 1 << 16)]
     with AxiBench(8, data, memory_of(load_board("pynq-z2"))) as bench:
         read, wrote, _ = bench.run(Requests(lower), Requests(upper, words_to_write(upper, 8)))
-    assert least < (1 << 17) / max(read.last_cycle, wrote.last_cycle) / 14 < most
+    assert 0.93 < (1 << 17) / max(read.last_cycle, wrote.last_cycle) / 14 < 1 - 260 / 7800
+
+
+def test_a_load_on_the_boards_ddr_comes_as_fast_as_its_bus() -> None:
+    assert stream(memory_of(load_board("pynq-z2")), [(0, 1 << 17)]) == pytest.approx(8, rel=0.01)
 
 
 @settings(max_examples=25, deadline=None)
