@@ -50,15 +50,22 @@ def compile_(
         write_json(json_file, {**_summary(program.manifest), "bytes": output.stat().st_size, "sha256": sha256(output)})
 
 
+_LAYER_KEYS = {"name", "macs", "mac_per_cycle_limit", "predicted_cycles"}
+
+
+def _rates(manifest: Manifest) -> dict[str, float]:
+    from nibble.targets.dpu.rates import rates
+
+    return rates(manifest.layers, [layer.predicted_cycles for layer in manifest.layers])
+
+
 def _summary(manifest: Manifest) -> dict[str, object]:
     return {
         "dpu": manifest.dpu.name,
         "board": manifest.board.name,
         "instructions": manifest.instructions,
-        "layers": [
-            {"name": layer.name, "macs": layer.macs, "predicted_cycles": layer.predicted_cycles}
-            for layer in manifest.layers
-        ],
+        "layers": [layer.model_dump(include=_LAYER_KEYS) for layer in manifest.layers],
+        **_rates(manifest),
         "predicted_cycles": manifest.predicted_cycles,
         "host_segments": [segment.name for segment in manifest.segments if segment.kind == "host"],
         "memory_bytes": manifest.memory_bytes,
@@ -66,14 +73,14 @@ def _summary(manifest: Manifest) -> dict[str, object]:
 
 
 def _print(manifest: Manifest) -> None:
-    limit = manifest.dpu.macs_per_cycle
+    rates = _rates(manifest)
     rows = [
         (
             layer.name,
             layer.operator,
             f"{layer.macs:,}",
             f"{layer.predicted_cycles:,}",
-            f"{layer.macs / max(layer.predicted_cycles, 1) / limit:.0%}",
+            f"{layer.macs / max(layer.predicted_cycles, 1) / layer.mac_per_cycle_limit:.0%}",
         )
         for layer in manifest.layers
     ]
@@ -87,6 +94,8 @@ def _print(manifest: Manifest) -> None:
     cores = f" with {board.cores} cores" if board.cores > 1 else ""
     out.print(
         f"{manifest.dpu.name} on {board.name}: {manifest.instructions} instructions, {cycles:,} cycles predicted, "
-        f"{macs / cycles:.0f} of {limit} MAC/cycle, {board.fps(cycles):.1f} frames/s at "
+        f"{macs / cycles:.0f} of {rates['mac_per_cycle_limit']:.0f} MAC/cycle (convolutions "
+        f"{rates['conv_mac_per_cycle']:.0f}, without the first {rates['later_conv_mac_per_cycle']:.0f}), "
+        f"{board.fps(cycles):.1f} frames/s at "
         f"{board.clock_mhz:g} MHz{cores}, {manifest.memory_bytes / 2**20:.1f} MiB of DDR"
     )

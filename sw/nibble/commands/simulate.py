@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from nibble.simulate.check import Simulation
     from nibble.simulate.measure import MeasuredLayer
     from nibble.simulate.network import NetworkCheck
-    from nibble.targets.dpu.program import Program
+    from nibble.targets.dpu.program import Manifest, Program
     from nibble.targets.finn.network import Network
 
 Summary = dict[str, Any]
@@ -98,8 +98,10 @@ def _cppsim(program: Program, feeds: list[Feeds], kernel: str) -> tuple[Summary,
 
     core = CppsimCore(program.manifest.dpu, kernel)  # type: ignore[arg-type]
     result = run(program, core, progress(feeds, "Simulating"))
-    cycles = max(program.manifest.predicted_cycles, 1)
-    return _program_summary("cppsim", program, result, cycles, "predicted"), result
+    manifest = program.manifest
+    cycles = max(manifest.predicted_cycles, 1)
+    of_layers = [layer.predicted_cycles for layer in manifest.layers]
+    return {**_program_summary("cppsim", program, result, cycles, "predicted"), **_rates(manifest, of_layers)}, result
 
 
 def _rtlsim(program: Program, feeds: list[Feeds], stall: float) -> tuple[Summary, Simulation, list[MeasuredLayer]]:
@@ -110,6 +112,7 @@ def _rtlsim(program: Program, feeds: list[Feeds], stall: float) -> tuple[Summary
     cycles = measured.counters["cycles"]
     summary = {
         **_program_summary("rtlsim", program, measured.simulation, cycles, "measured"),
+        **_rates(program.manifest, [each.cycles for each in measured.layers]),
         "predicted_cycles": program.manifest.predicted_cycles,
         "counters": measured.counters,
         "layers": [_layer(each) for each in measured.layers],
@@ -120,7 +123,13 @@ def _rtlsim(program: Program, feeds: list[Feeds], stall: float) -> tuple[Summary
 def _layer(measured: MeasuredLayer) -> Summary:
     layer = measured.layer
     counts = {key: value for key, value in vars(measured).items() if key != "layer"}
-    return {"name": layer.name, "macs": layer.macs, "predicted_cycles": layer.predicted_cycles, **counts}
+    return {**layer.model_dump(include={"name", "macs", "mac_per_cycle_limit", "predicted_cycles"}), **counts}
+
+
+def _rates(manifest: Manifest, cycles: list[int]) -> Summary:
+    from nibble.targets.dpu.rates import rates
+
+    return rates(manifest.layers, cycles)
 
 
 def _network(
@@ -157,7 +166,6 @@ def _program_summary(engine: str, program: Program, result: Simulation, cycles: 
         "cores": board.cores,
         "latency_ms": cycles / board.clock_mhz / 1e3,
         "cycles_are": kind,
-        "mac_per_cycle_limit": manifest.dpu.macs_per_cycle,
     }
 
 
@@ -202,6 +210,7 @@ def _print_layers(layers: list[MeasuredLayer]) -> None:
             f"{each.cycles:,}",
             f"{each.layer.predicted_cycles / max(each.cycles, 1) - 1:+.1%}",
             f"{each.layer.macs / max(each.cycles, 1):.0f}",
+            f"{each.layer.macs / max(each.cycles, 1) / each.layer.mac_per_cycle_limit:.0%}",
             *(
                 f"{count / max(each.cycles, 1):.0%}"
                 for count in (
@@ -214,7 +223,8 @@ def _print_layers(layers: list[MeasuredLayer]) -> None:
         )
         for each in layers
     ]
-    columns = ("layer", "operation", "cycles", "predicted", "MAC/cycle", "at work", "features", "weights", "store")
+    reached = ("MAC/cycle", "of peak", "at work", "features", "weights", "store")
+    columns = ("layer", "operation", "cycles", "predicted", *reached)
     print_table("Layers (at work: the array multiplies; it waits for features, weights, stores)", columns, rows)
 
 
@@ -226,7 +236,8 @@ def _print(path: Path, summary: Summary, result: Simulation) -> None:
         ("mismatches", f"{summary['mismatches']:,}"),
         (f"cycles ({summary['cycles_are']})", f"{summary['cycles']:,}"),
         *_measured(summary),
-        ("MAC/cycle", f"{summary['mac_per_cycle']:.0f} of {summary['mac_per_cycle_limit']}"),
+        ("MAC/cycle", f"{summary['mac_per_cycle']:.0f} of {summary['mac_per_cycle_limit']:.0f}"),
+        *_convolutions(summary),
         ("frames/s", f"{summary['fps']:.1f} at {summary['clock_mhz']:g} MHz{_of_cores(summary)}"),
         ("wall time a frame", f"{summary['wall_s'] * 1e3:.0f} ms"),
     ]
@@ -237,6 +248,14 @@ def _of_cores(summary: Summary) -> str:
     """Say what cores with a frame each mean."""
     cores = summary.get("cores", 1)
     return f", {cores} cores, {summary['latency_ms']:.1f} ms a frame" if cores > 1 else ""
+
+
+def _convolutions(summary: Summary) -> list[tuple[str, str]]:
+    """Row of programs."""
+    if "conv_mac_per_cycle" not in summary:
+        return []
+    every, later = summary["conv_mac_per_cycle"], summary["later_conv_mac_per_cycle"]
+    return [("of the convolutions", f"{every:.0f}, without the first {later:.0f}")]
 
 
 def _measured(summary: Summary) -> list[tuple[str, str]]:

@@ -11,6 +11,7 @@ from onnx import helper
 
 from nibble import files
 from nibble.targets.dpu.program import load_program
+from nibble.targets.dpu.rates import rates
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -50,13 +51,15 @@ def test_compile_writes_the_program_and_its_summary(detector: Path, tmp_path: Pa
     layers = found.pop("layers")
     assert [layer.pop("name") for layer in layers] == ["first+pooled", "second"]
     assert [layer.pop("macs") for layer in layers] == [8 * 3 * 9 * 16 * 16, 7 * 8 * 8 * 8]
-    assert all(layer.pop("predicted_cycles") > 0 and not layer for layer in layers)
     manifest = load_program(program).manifest
+    assert [layer.pop("mac_per_cycle_limit") for layer in layers] == [512] * 2
+    assert all(layer.pop("predicted_cycles") > 0 and not layer for layer in layers)
     assert found == {
         "dpu": "z7020",
         "board": "pynq-z2",
         "instructions": manifest.instructions,
         "predicted_cycles": manifest.predicted_cycles,
+        **rates(manifest.layers, [layer.predicted_cycles for layer in manifest.layers]),
         "host_segments": ["q", "back"],
         "memory_bytes": manifest.memory_bytes,
         "bytes": program.stat().st_size,

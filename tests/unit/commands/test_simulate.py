@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 from dpu_models import SIDE, edited, member, program_bytes, put, unpacked
 
+from nibble.targets.dpu.program import load_program
+from nibble.targets.dpu.rates import rates
+
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -36,6 +39,7 @@ def test_every_tensor_is_compared(kernel: str, program: Path, picture: Path, tmp
     assert "on cppsim, 2 frames" in printed
     found = json.loads(summary.read_text())
     assert found.pop("wall_s") > 0
+    manifest = load_program(program).manifest
     cycles, macs = found["cycles"], 8 * 27 * SIDE**2 + 7 * 8 * (SIDE // 2) ** 2
     sizes = [8 * (SIDE // 2) ** 2, 7 * (SIDE // 2) ** 2, 7 * (SIDE // 2) ** 2]
     assert found == {
@@ -49,6 +53,7 @@ def test_every_tensor_is_compared(kernel: str, program: Path, picture: Path, tmp
         "macs": macs,
         "mac_per_cycle": macs / cycles,
         "mac_per_cycle_limit": 128,
+        **rates(manifest.layers, [layer.predicted_cycles for layer in manifest.layers]),
         "fps": 150e6 / cycles,
         "clock_mhz": 150,
         "cores": 1,

@@ -26,6 +26,7 @@ class AssembledLayer:
     end: int
     tensors: tuple[str, ...]
     macs: int
+    mac_per_cycle_limit: int
     predicted_cycles: int
 
 
@@ -66,15 +67,17 @@ class Assembly:
         self.predicted_cycles += round(before)
         self.segments.append(AssembledRun(start, tuple(layers)))
 
-    def _layer(self, placed: Placed, instructions: Iterable[isa.Instruction], cycles: int) -> AssembledLayer:
+    def _layer(self, placed: Placed, instructions: Sequence[isa.Instruction], cycles: int) -> AssembledLayer:
         op = placed.op
         if isinstance(op, HostOp):
             raise TypeError(op)
         for instruction in instructions:
             self.stream += _encode(op, instruction)
         work = macs(op, placed.writes[0]) if isinstance(op, ConvOp) else 0
+        dpu = self._context.dpu
+        limit = dpu.macs_per_cycle4 if _in_pairs(instructions) else dpu.macs_per_cycle
         completed = tuple(self._completed.get(op.output, ()))
-        return AssembledLayer(op, len(self.stream), completed, work, cycles)
+        return AssembledLayer(op, len(self.stream), completed, work, limit, cycles)
 
     def _steps(self, placed: Placed) -> list[Step]:
         try:
@@ -86,6 +89,10 @@ class Assembly:
             needed, has = f"{load.size} units in the memory of {load.memory}", room[load.memory]
             raise UnsupportedError(placed.op.name, f"what needs {needed} ({self._context.dpu.name} has {has})")
         return steps
+
+
+def _in_pairs(instructions: Sequence[isa.Instruction]) -> bool:
+    return any(isinstance(instruction, isa.Conv) and instruction.pair for instruction in instructions)
 
 
 def _encode(op: Op, instruction: isa.Instruction) -> bytes:

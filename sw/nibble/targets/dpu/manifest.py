@@ -81,6 +81,7 @@ def _dpu_segment(run: AssembledRun, base: int) -> DpuSegment:
             end=base + layer.end,
             tensors=layer.tensors,
             macs=layer.macs,
+            mac_per_cycle_limit=layer.mac_per_cycle_limit,
             predicted_cycles=layer.predicted_cycles,
         )
         for layer in run.layers

@@ -52,7 +52,10 @@ class TensorMap(Record):
 
 
 class Layer(Record):
-    """One operation: the tensors complete once the instructions up to byte `end` have run, work and prediction."""
+    """One operation: the tensors complete once the instructions up to byte `end` have run, work and prediction.
+
+    `mac_per_cycle_limit`: what the array can multiply in a cycle at the layer's bits.
+    """
 
     name: str
     operator: str
@@ -60,6 +63,7 @@ class Layer(Record):
     end: Address
     tensors: tuple[str, ...]
     macs: Work
+    mac_per_cycle_limit: Extent
     predicted_cycles: Work
 
 
