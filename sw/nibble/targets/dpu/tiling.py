@@ -108,7 +108,8 @@ def _input_bytes(shape: ConvShape, pixels: int, dpu: DpuConfig) -> int:
 def _chunks(shape: ConvShape, tile: Tile, dpu: DpuConfig) -> Iterator[int]:
     """Yield the input planes of an instruction: the most that fit at once, and the most that are all of one size.
 
-    Contents of one size follow one another in a ring (nibble.targets.dpu.ring) without gaps.
+    Contents of one size follow one another in a ring (nibble.targets.dpu.ring) without gaps. Half as many, or a quarter
+    where one tile is the whole map, let work begin before all planes are there.
     """
     entries = steps(tile.rows, tile.cols, shape.pair)
     if entries > dpu.accumulators // 2 or _result_bytes(shape, tile, dpu) > dpu.output_bytes // 2:
@@ -118,12 +119,13 @@ def _chunks(shape: ConvShape, tile: Tile, dpu: DpuConfig) -> Iterator[int]:
     most = min(features, weights, shape.planes)
     if not most:
         return
-    yield from dict.fromkeys(
-        (
-            math.ceil(shape.planes / math.ceil(shape.planes / most)),
-            max(size for size in range(1, most + 1) if shape.planes % size == 0),
-        )
-    )
+    shares = (1, 2, 4) if tile.pixels == shape.rows * shape.cols else (1, 2)
+    even = (_largest_divisor(shape.planes, math.ceil(most / share)) for share in shares)
+    yield from dict.fromkeys((math.ceil(shape.planes / math.ceil(shape.planes / most)), *even))
+
+
+def _largest_divisor(number: int, most: int) -> int:
+    return max(size for size in range(1, most + 1) if number % size == 0)
 
 
 def _weight_bytes(shape: ConvShape, planes: int, dpu: DpuConfig) -> int:
