@@ -135,7 +135,7 @@ module conv_operands
   conv_parameters #(
       .Outputs(Outputs),
       .RequantizeLanes(RequantizeLanes),
-      .Early(dpu_pkg::ArrayLatency(Inputs))
+      .Early(dpu_pkg::ArrayLatency(Inputs) - 1)
   ) i_parameters (
       .clk_i,
       .rst_ni,

@@ -87,7 +87,7 @@ module conv_sums
   );
 
   logic [Outputs*32-1:0] bias_q, held, total_q;
-  assign bias_taken_o = pixel_q[AtSum-1].valid && pixel_q[AtSum-1].take_bias;
+  assign bias_taken_o = pixel_q[AtSum-2].valid && pixel_q[AtSum-2].take_bias;
   always_ff @(posedge clk_i) if (bias_taken_o) bias_q <= bias_i;
 
   // One adder for both halves: the bit between them hands a carry on, or with pair what the first sum borrowed.
@@ -97,14 +97,11 @@ module conv_sums
     logic [SumBits-1:0] sum;
     logic [31:0] from, added;
     logic borrowed, unused;
-    assign from = pixel_q[AtSum].use_bias ? bias_q[32*o+:32] : held[32*o+:32];
+    assign from = held[32*o+:32];
     assign sum = sums[SumBits*o+:SumBits];
     assign borrowed = sum[PairBits-1];
-    assign added = {
-      pair ? 16'($signed(sum[SumBits-1:PairBits])) : 16'($signed(sum[SumBits-1:16])),
-      pair ? {16 - PairBits{borrowed}} : sum[15:PairBits],
-      sum[PairBits-1:0]
-    };
+    assign added = pair ? {16'($signed(sum[SumBits-1:PairBits])), 16'($signed(sum[PairBits-1:0]))} :
+        32'($signed(sum));
     always_ff @(posedge clk_i) begin
       {total_q[32*o+16+:16], unused, total_q[32*o+:16]} <=
           {added[31:16], pair && borrowed, added[15:0]} +
@@ -125,6 +122,8 @@ module conv_sums
       .clk_i,
       .r_en_i  (pixel_q[AtRead].valid && !pixel_q[AtRead].use_bias),
       .r_addr_i(pixel_q[AtRead].entry[11:0]),
+      .r_start_i(pixel_q[AtRead].use_bias),
+      .start_i(bias_q),
       .r_data_o(held),
       .w_en_i  (pixel_q[AtWrite].valid && !pixel_q[AtWrite].entry[12]),
       .w_addr_i(pixel_q[AtWrite].entry[11:0]),

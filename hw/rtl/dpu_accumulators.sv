@@ -4,8 +4,9 @@
 ///
 /// Layout: two banks, the lower and the upper half of the entries, each with a port to read and one to write. So
 /// accumulation (r, w) and drain (d) go on together as long as they lie in different halves: the caller sees to it.
-/// With d_low_i, which goes with d_addr_i, d_data_o has each lane's lower half in its upper half too: that joins the
-/// choice of the bank in a lookup table of six inputs.
+/// With r_start_i, which goes with r_addr_i, r_data_o is start_i of the cycle after instead of an entry. With d_low_i,
+/// which goes with d_addr_i, d_data_o has each lane's lower half in its upper half too. Both join the choice of the
+/// bank in a lookup table of five or six inputs.
 /// A read in the cycle in which its entry is written gives the old content or the new, unspecified.
 /// Latency: data MemoryLatency = 2 cycles after en, range 1 cycle. Rate: one access a cycle and port.
 module dpu_accumulators #(
@@ -17,6 +18,8 @@ module dpu_accumulators #(
     input  logic                  clk_i,
     input  logic                  r_en_i,
     input  logic [          11:0] r_addr_i,
+    input  logic                  r_start_i,
+    input  logic [Outputs*32-1:0] start_i,
     output logic [Outputs*32-1:0] r_data_o,
     input  logic                  w_en_i,
     input  logic [          11:0] w_addr_i,
@@ -48,7 +51,7 @@ module dpu_accumulators #(
   endfunction
 
   logic [Outputs*32-1:0] read[2];
-  logic r_upper_q, d_upper_q, d_low_q;
+  logic r_upper_q, r_start_q, d_upper_q, d_low_q;
 
   for (genvar bank = 0; bank < 2; bank++) begin : gen_bank
     logic drain, write;
@@ -70,9 +73,10 @@ module dpu_accumulators #(
 
   always_ff @(posedge clk_i) begin
     r_upper_q <= upper(r_addr_i);
+    r_start_q <= r_start_i;
     d_upper_q <= upper(d_addr_i);
     d_low_q   <= d_low_i;
-    r_data_o  <= read[r_upper_q];
+    r_data_o  <= r_start_q ? start_i : read[r_upper_q];
     for (int unsigned o = 0; o < Outputs; o++) begin
       d_data_o[32*o+:16] <= read[d_upper_q][32*o+:16];
       d_data_o[32*o+16+:16] <= d_low_q ? read[d_upper_q][32*o+:16] : read[d_upper_q][32*o+16+:16];
