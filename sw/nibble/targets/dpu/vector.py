@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from nibble.targets.dpu import isa, weights
@@ -16,6 +17,8 @@ from nibble.targets.dpu.store import store_tile
 
 LOWEST, LOWEST4 = -128, -8
 """Padding of a max-pool: never wins."""
+FEWEST_PIXELS = 32
+"""Of a tile where the map has more: as many as an instruction has pipeline stages."""
 
 Planes = tuple[int, ...]
 
@@ -181,7 +184,9 @@ def _parts(
 
 
 def _sizes(buffer: Buffer, whole_rows: bool) -> Iterator[tuple[int, int]]:
-    for rows in range(buffer.rows, 0, -1):
+    """Yield rows and columns of tiles: a quarter of the map first, so that work begins while the layer before runs."""
+    first = max(math.ceil(buffer.rows / 4), math.ceil(FEWEST_PIXELS / buffer.cols))
+    for rows in range(min(first, buffer.rows), 0, -1):
         yield rows, buffer.cols
     if not whole_rows:
         for cols in range(buffer.cols - 1, 0, -1):
