@@ -27,6 +27,9 @@ ANSWER = 2
 """From the last word of a load, or the response to a store, to the instruction's end."""
 WINDOW_SETUP = 14
 """Between the writes of two LOAD_FEATURES (feature_extent, feature_windows)."""
+WEIGHTS_TAKEN, WEIGHTS_FLYING, WEIGHTS_GAP = 5, 4, 3
+"""Of LOAD_WEIGHTS: cycles until the next is taken, how many may be under way, and cycles between the words of two
+(dpu_load_weights, weight_lines)."""
 READ_AHEAD = 128
 """Bus words that a reader asks for before they are taken: 8 bursts of 16 (axi_reader)."""
 FETCH = 2
@@ -110,7 +113,7 @@ class Machine:
         if isinstance(instruction, isa.LoadWeights):
             words = instruction.bytes // bus
             lines = instruction.bytes // 16
-            return Transfer(words, 4 * lines if instruction.memory == isa.Memory.TABLES else words, 0)
+            return Transfer(words, 4 * lines if instruction.memory == isa.Memory.TABLES else words, words)
         if isinstance(instruction, isa.Store):
             row = _words(instruction.target, instruction.width, bus)
             words = instruction.blocks * instruction.rows * row

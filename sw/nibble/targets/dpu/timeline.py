@@ -13,7 +13,15 @@ from dataclasses import dataclass, field
 
 from nibble.targets.dpu import isa
 from nibble.targets.dpu.array import Array
-from nibble.targets.dpu.cost import ANSWER, LOAD_LATENCY, WINDOW_SETUP, Machine
+from nibble.targets.dpu.cost import (
+    ANSWER,
+    LOAD_LATENCY,
+    WEIGHTS_FLYING,
+    WEIGHTS_GAP,
+    WEIGHTS_TAKEN,
+    WINDOW_SETUP,
+    Machine,
+)
 
 _ENGINES = (isa.Engine.FEATURE_LOAD, isa.Engine.WEIGHT_LOAD, isa.Engine.COMPUTE, isa.Engine.STORE)
 _EPSILON = 1e-6
@@ -33,16 +41,25 @@ class _Moving:
 
 @dataclass
 class _Port:
-    """An engine's instructions: those that wait, and the transfers under way, in order."""
+    """An engine's instructions: those that wait, and the transfers under way, in order.
 
+    `setup` cycles after it took one, the engine may take the next, up to `flying` in all; `gap` is from the last word
+    of one to the first of the next, at least.
+    """
+
+    setup: int = WINDOW_SETUP
+    flying: int = 2
+    gap: int = WINDOW_SETUP
     waiting: deque[int] = field(default_factory=deque)
     moving: deque[_Moving] = field(default_factory=deque)
     ready: bool = True
 
     def takes_next(self, now: float) -> bool:
-        """Whether the one transfer under way is so near its end that the engine takes the next."""
-        only = self.moving[0] if len(self.moving) == 1 else None
-        return only is not None and only.taken <= now + _EPSILON and 0 < only.ahead >= only.left - _EPSILON
+        """Whether the last transfer under way is so near its end that the engine takes the next."""
+        if not 0 < len(self.moving) < self.flying:
+            return False
+        last = self.moving[-1]
+        return last.taken <= now + _EPSILON and 0 < last.ahead >= last.left - _EPSILON
 
     def active(self, now: float) -> _Moving | None:
         """Return the transfer that moves words."""
@@ -60,6 +77,7 @@ class _Timeline:
     def __init__(self, instructions: Sequence[isa.Instruction], machine: Machine) -> None:
         self._instructions, self._machine = instructions, machine
         self._ports = {engine: _Port() for engine in _ENGINES}
+        self._ports[isa.Engine.WEIGHT_LOAD] = _Port(WEIGHTS_TAKEN, WEIGHTS_FLYING, WEIGHTS_GAP)
         self._tokens = Counter[isa.Queue]()
         self._array = Array(machine)
         self._events: list[tuple[float, int, Callable[[], None]]] = []
@@ -137,7 +155,7 @@ class _Timeline:
         """Begin a transfer: words of a load come after the latency of the DDR, padding and words of a store at once."""
         transfer = self._machine.transfer(instruction)
         padded = isinstance(instruction, isa.LoadFeatures) and transfer.cycles > transfer.words
-        taken = self._now + WINDOW_SETUP
+        taken = self._now + port.setup
         begins = self._now + (LOAD_LATENCY if isinstance(instruction, isa.Store) else self._machine.latency)
         words = max(transfer.words, 1)
         rate = words / max(transfer.cycles, 1)
@@ -183,9 +201,9 @@ class _Timeline:
         end = self._now + ANSWER + (self._machine.board.ddr_latency_cycles if store else 0)
         self._at(end, lambda: self._end(head.index))
         if not port.moving:
-            self._at(end if isinstance(instruction, isa.LoadWeights) else self._now, lambda: self._free(port))
+            self._free(port)
         else:
-            port.moving[0].begins = max(port.moving[0].begins, self._now + WINDOW_SETUP)
+            port.moving[0].begins = max(port.moving[0].begins, self._now + port.gap)
             self._at(port.moving[0].begins, lambda: None)
 
 

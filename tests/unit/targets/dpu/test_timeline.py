@@ -76,8 +76,11 @@ def test_one_instruction_takes_its_own_time(instruction: isa.Instruction) -> Non
 def test_the_latency_of_a_load_hides_behind_the_load_before() -> None:
     words = MACHINE.transfer(LOAD).words
     assert cycles(LOAD, LOAD) - cycles(LOAD) < words + MACHINE.board.ddr_latency_cycles / 2
-    weights = isa.LoadWeights(bytes=1024)
-    assert cycles(weights, weights) - cycles(weights) > 1024 / TINY.bus_bytes + MACHINE.board.ddr_latency_cycles
+    weights = isa.LoadWeights(bytes=128)
+    assert cycles(*[weights] * 4) - cycles(weights) < 3 * 128 / TINY.bus_bytes + MACHINE.board.ddr_latency_cycles / 2
+    short = isa.LoadWeights(bytes=16)
+    assert cycles(*[short] * 4) - cycles(short) < MACHINE.board.ddr_latency_cycles / 2
+    assert cycles(*[short] * 9) - cycles(short) > 2 * MACHINE.board.ddr_latency_cycles
 
 
 def test_results_leave_while_the_next_tile_runs_in_the_other_half_of_the_accumulators() -> None:
