@@ -48,7 +48,7 @@ class TensorMap(Record):
     lanes: tuple[Count, ...]
     pixel_bytes: Extent
     bits: Literal[4, 8, 32]
-    offset: Annotated[int, Field(ge=-256, le=256)]
+    offset: Annotated[int, Field(ge=-256, le=263)]
 
 
 class Layer(Record):

@@ -40,6 +40,7 @@ def four_bits(bound: int, shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np
         (0, 16, 3, None),
         (100, 109, 105, -20),
         (240, 255, 250, 120),
+        (255, 255, 255, 135),
         (240, 255, 0, None),  # the zero point less the shift has no room in its field
     ],
 )
