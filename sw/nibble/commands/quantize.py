@@ -31,11 +31,13 @@ def quantize(
     """
     from nibble import files
     from nibble.quantize.quantizer import quantize_file
-    from nibble.quantize.recipe import load_recipe
+    from nibble.quantize.recipe import load_recipe, with_granularity
 
     files.check_outputs([output, json_file], [model, calib, Path(recipe)])
-    given = {"images": images, "seed": seed, "per_channel": False if per_tensor else None}
+    given = {"images": images, "seed": seed}
     chosen = load_recipe(recipe).model_copy(update={k: v for k, v in given.items() if v is not None})
+    if per_tensor:
+        chosen = with_granularity(chosen, per_channel=False)
     name = Path(recipe).stem
     summary = quantize_file(model, calib, chosen, name, output, lambda pictures: progress(pictures, "Calibrating"))
     if json_file:

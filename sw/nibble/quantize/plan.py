@@ -6,7 +6,7 @@ stays float, between DequantizeLinear and QuantizeLinear.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -82,14 +82,23 @@ class Plan:
         return [source for source in self.sources if self.group(source) == self.group(tensor)]
 
 
-def make_plan(graph: onnx.GraphProto, share_concat_scales: bool) -> Plan:
-    """Decide for every node of a prepared graph."""
-    return _Planner(graph, share_concat_scales).plan
+def make_plan(graph: onnx.GraphProto, share_concat_scales: bool, floats: Collection[str] = ()) -> Plan:
+    """Decide for every node of a prepared graph; the convolutions named in `floats` stay float."""
+    return _Planner(graph, share_concat_scales, floats).plan
+
+
+def quantizable(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto]) -> bool:
+    """Tell whether `node` is a two-dimensional convolution with constant float weights and bias."""
+    if node.op_type != "Conv" or node.domain not in ("", "ai.onnx"):
+        return False
+    weight = constants.get(node.input[1])
+    bias_is_constant = all(name in constants for name in node.input[2:] if name)
+    return weight is not None and len(weight.dims) == 4 and weight.data_type == TensorProto.FLOAT and bias_is_constant
 
 
 class _Planner:
-    def __init__(self, graph: onnx.GraphProto, share: bool) -> None:
-        self.share = share
+    def __init__(self, graph: onnx.GraphProto, share: bool, floats: Collection[str]) -> None:
+        self.share, self.floats = share, floats
         self.constants = {tensor.name: tensor for tensor in graph.initializer}
         self.outputs = {output.name for output in graph.output}
         self.consumers: dict[str, list[onnx.NodeProto]] = {}
@@ -97,8 +106,8 @@ class _Planner:
             for name in node.input:
                 self.consumers.setdefault(name, []).append(node)
         self.plan = Plan()
-        floats = {value.name for value in graph.input if value.type.tensor_type.elem_type == TensorProto.FLOAT}
-        self.available = floats - self.constants.keys()
+        given = {value.name for value in graph.input if value.type.tensor_type.elem_type == TensorProto.FLOAT}
+        self.available = given - self.constants.keys()
         self.inputs = frozenset(self.available)
         for node in graph.node:
             if self.plan.modes.get(node.name) is not Mode.FOLDED:
@@ -154,9 +163,7 @@ class _Planner:
         return Mode.FLOAT
 
     def _conv_mode(self, node: onnx.NodeProto) -> Mode:
-        weight = self.constants.get(node.input[1])
-        bias_is_constant = self._all_constant(node.input[2:])
-        if weight is None or len(weight.dims) != 4 or weight.data_type != TensorProto.FLOAT or not bias_is_constant:
+        if node.name in self.floats or not quantizable(node, self.constants):
             return Mode.FLOAT
         is_head = node.output[0] in self.outputs and node.output[0] not in self.consumers
         return Mode.HEAD if is_head else Mode.CONV

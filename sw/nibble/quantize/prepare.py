@@ -11,20 +11,22 @@ from onnx import numpy_helper, version_converter
 from nibble.errors import InputError, UnsupportedError
 
 OPSET = 21
-"""Opset of every file written here: the first with 4-bit integers."""
+"""The first with 4-bit integers."""
+IR_VERSION = 10
+"""The format of the file that belongs to it."""
 LARGEST = 1e15
 """Of weights and biases: products of their scales stay float32."""
 _INTEGER_OPS = ("QLinear", "QuantizeLinear", "DequantizeLinear", "ConvInteger", "MatMulInteger")
 
 
-def prepare(model: onnx.ModelProto, where: Path) -> onnx.ModelProto:
-    """Return a copy of a float `model` at opset 21 with named nodes, its constants as initializers, no Identity.
+def prepare(model: onnx.ModelProto, where: Path, opset: int = OPSET) -> onnx.ModelProto:
+    """Return a copy of a float `model` with named nodes, its constants as initializers, no Identity; at least `opset`.
 
     Raises InputError when the model is quantized already or a convolution's parameters are beyond all sense,
-    UnsupportedError when its operators have no opset 21 form.
+    UnsupportedError when its operators have no form in that opset.
     """
     _check_float(model, where)
-    prepared = _at_opset(model, where)
+    prepared = _at_opset(model, where, opset)
     _lift_constants(prepared.graph, where)
     _drop_identities(prepared.graph)
     _name_nodes(prepared.graph)
@@ -49,19 +51,20 @@ def _check_weights(graph: onnx.GraphProto, where: Path) -> None:
                 raise InputError(where, f"parameters beyond {LARGEST:g} in {name!r}", "trained weights")
 
 
-def _at_opset(model: onnx.ModelProto, where: Path) -> onnx.ModelProto:
+def _at_opset(model: onnx.ModelProto, where: Path, opset: int) -> onnx.ModelProto:
     version = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 1)
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    if version < OPSET:
+    if version < opset:
         try:
-            copy = version_converter.convert_version(copy, OPSET)
+            copy = version_converter.convert_version(copy, opset)
         except (version_converter.ConvertError, RuntimeError, ValueError, IndexError) as error:
             reason = str(error).strip().split("\n", 1)[0]
-            raise UnsupportedError(where, f"raising opset {version} to {OPSET} ({reason})") from error
+            raise UnsupportedError(where, f"raising opset {version} to {opset} ({reason})") from error
     del copy.metadata_props[:]
     copy.metadata_props.extend(model.metadata_props)
-    copy.ir_version = max(10, copy.ir_version)
+    if opset >= OPSET:
+        copy.ir_version = max(IR_VERSION, copy.ir_version)
     return copy
 
 

@@ -6,7 +6,7 @@ import json
 import resource
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,10 +18,13 @@ from nibble.onnx_io import load_model, read_decoder, save_model
 from nibble.quantize.assign import assign, input_params, observed
 from nibble.quantize.calibrate import observe
 from nibble.quantize.inspection import inspect_graph
+from nibble.quantize.layers import FLOAT_BITS, LayerBits, assign_bits
 from nibble.quantize.pictures import Inputs, PictureInputs, choose_pictures
 from nibble.quantize.plan import make_plan
-from nibble.quantize.prepare import prepare
-from nibble.quantize.recipe import IntegerRecipe, ReferenceRecipe
+from nibble.quantize.prepare import OPSET, prepare
+from nibble.quantize.recipe import ActivationRecipe, IntegerRecipe, ReferenceRecipe
+from nibble.quantize.solve import solve_weights
+from nibble.quantize.weight_only import PACKED_OPSET, write_weights
 from nibble.quantize.writer import write_graph
 from nibble.yolo.spec import Preprocess
 
@@ -60,7 +63,7 @@ def quantize_file(
     UnsupportedError naming the file at fault.
     """
     start = time.perf_counter()
-    prepared, preprocess = _open(source)
+    prepared, preprocess = _open(source, recipe)
     pictures = choose_pictures(calibration, recipe.images, recipe.seed)
     quantized = _quantize(prepared, PictureInputs(pictures, preprocess, watch), preprocess, recipe, source)
     facts = {"name": name, **recipe.model_dump(), "calibration_images": len(pictures)}
@@ -78,10 +81,15 @@ def quantize_file(
     )
 
 
-def _open(source: Path) -> tuple[onnx.ModelProto, Preprocess]:
+def _open(source: Path, recipe: IntegerRecipe | ReferenceRecipe) -> tuple[onnx.ModelProto, Preprocess]:
     """Return the prepared model alone: the one read is not kept, large ones count twice otherwise."""
     model = load_model(source)
-    return prepare(model, source), read_decoder(model, source).preprocess
+    return prepare(model, source, _opset(recipe)), read_decoder(model, source).preprocess
+
+
+def _opset(recipe: IntegerRecipe | ReferenceRecipe) -> int:
+    packed = isinstance(recipe, IntegerRecipe) and recipe.weights.storage == "packed"
+    return PACKED_OPSET if packed else OPSET
 
 
 def quantize_model(
@@ -92,7 +100,7 @@ def quantize_model(
     where: Path,
 ) -> onnx.ModelProto:
     """Return the integer form of a float `model`, calibrated on `inputs` [1, 3, H, W]; `where` is named in errors."""
-    return _quantize(prepare(model, where), inputs, preprocess, recipe, where)
+    return _quantize(prepare(model, where, _opset(recipe)), inputs, preprocess, recipe, where)
 
 
 def _quantize(
@@ -107,10 +115,27 @@ def _quantize(
         from nibble.quantize.reference import quantize_reference  # its library loads torch where that is installed
 
         return quantize_reference(prepared, inputs, recipe.per_channel, where)
-    plan = make_plan(prepared.graph, recipe.share_concat_scales)
+    bits = assign_bits(prepared.graph, recipe, where)
+    if recipe.activations is None:
+        weights = solve_weights(prepared.graph, bits, {}, recipe)
+        return write_weights(prepared, weights, recipe.weights.storage)
+    return _integer(prepared, inputs, preprocess, recipe, recipe.activations, bits, where)
+
+
+def _integer(
+    prepared: onnx.ModelProto,
+    inputs: Inputs,
+    preprocess: Preprocess,
+    recipe: IntegerRecipe,
+    activations: ActivationRecipe,
+    bits: Mapping[str, LayerBits],
+    where: Path,
+) -> onnx.ModelProto:
+    floats = [name for name, each in bits.items() if each.weight_bits == FLOAT_BITS]
+    plan = make_plan(prepared.graph, recipe.share_concat_scales, floats)
     histograms = observe(prepared, observed(plan), inputs, where)
-    params = assign(plan, prepared.graph, histograms, input_params(preprocess), recipe)
-    return write_graph(prepared, plan, params, recipe.per_channel)
+    params = assign(plan, prepared.graph, bits, histograms, input_params(preprocess), activations)
+    return write_graph(prepared, plan, params, solve_weights(prepared.graph, bits, params, recipe))
 
 
 def _check_input(graph: onnx.GraphProto, preprocess: Preprocess, where: Path) -> None:

@@ -1,4 +1,4 @@
-"""From a histogram to the scale and zero point of a uint8 tensor."""
+"""From a histogram to the scale and zero point of a tensor of 8- or 4-bit codes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from nibble.quantize.observer import Histogram
 
 LEVELS = 255
-"""Steps of a uint8 code: 256 values."""
+"""The largest code of 8 bits."""
 _CANDIDATES = 256
 """Scales, and clipping bounds, that the search for the least error looks at."""
 _NARROWEST = 32
@@ -27,10 +27,11 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True)
 class Params:
-    """uint8 quantization: value = (code - zero_point) * scale; `scale` is a float32 value."""
+    """Quantization to codes 0 to `levels`: value = (code - zero_point) * scale; `scale` is a float32 value."""
 
     scale: float
     zero_point: int
+    levels: int = LEVELS
 
     @property
     def low(self) -> float:
@@ -39,15 +40,15 @@ class Params:
 
     @property
     def high(self) -> float:
-        """The value of code 255."""
-        return (LEVELS - self.zero_point) * self.scale
+        """The value of the largest code."""
+        return (self.levels - self.zero_point) * self.scale
 
 
-def params_of(low: float, high: float) -> Params:
-    """Return the uint8 parameters that cover `low` to `high` and zero, zero exactly on a code."""
+def params_of(low: float, high: float, levels: int = LEVELS) -> Params:
+    """Return the parameters that cover `low` to `high` and zero, zero exactly on a code."""
     low, high = min(low, 0.0), max(high, 0.0)
-    scale = float(np.float32(max((high - low) / LEVELS, _SMALLEST_SCALE)))
-    return Params(scale, int(np.clip(round(-low / scale), 0, LEVELS)))
+    scale = float(np.float32(max((high - low) / levels, _SMALLEST_SCALE)))
+    return Params(scale, int(np.clip(round(-low / scale), 0, levels)), levels)
 
 
 def identity(x: Values) -> Values:
@@ -73,7 +74,7 @@ def percentile(histogram: Histogram, percent: float) -> Range:
     )
 
 
-def least_error(histogram: Histogram, function: Function = identity) -> Params:
+def least_error(histogram: Histogram, function: Function = identity, levels: int = LEVELS) -> Params:
     """Return the parameters with the least expected squared error of `function`(value).
 
     Values outside the range are clipped; inside, rounding errs by scale**2 / 12 times the squared slope of `function`.
@@ -83,14 +84,14 @@ def least_error(histogram: Histogram, function: Function = identity) -> Params:
     ahead, behind = histogram.centers + histogram.width / 2, histogram.centers - histogram.width / 2
     slope = (function(ahead) - function(behind)) / histogram.width
     rounding = float((histogram.counts * slope**2).sum()) / 12
-    widest = params_of(histogram.low, histogram.high).scale
-    zero_points = np.arange(LEVELS + 1)
+    widest = params_of(histogram.low, histogram.high, levels).scale
+    zero_points = np.arange(levels + 1)
     best = (np.inf, widest, 0)
     for scale in widest * np.geomspace(1, 1 / _NARROWEST, _CANDIDATES):
-        error = clipped_below(-zero_points * scale) + clipped_above((LEVELS - zero_points) * scale)
+        error = clipped_below(-zero_points * scale) + clipped_above((levels - zero_points) * scale)
         chosen = int(error.argmin())
         best = min(best, (float(error[chosen]) + rounding * scale**2, float(np.float32(scale)), chosen))
-    return Params(best[1], best[2])
+    return Params(best[1], best[2], levels)
 
 
 def _clipping(histogram: Histogram, function: Function, side: Literal["below", "above"]) -> Function:

@@ -1,5 +1,6 @@
 """Write the integer graph: QOperator nodes on uint8 codes, float islands between DequantizeLinear and QuantizeLinear.
 
+4-bit weights are INT4 initializers behind a Cast to INT8, 4-bit activations uint8 codes behind a Clip to 15.
 Names: tensor `t` as codes is `t_quantized` with `t_scale` and `t_zero_point`; node `n` becomes `n_quant`.
 """
 
@@ -10,18 +11,23 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import AttributeProto, helper, numpy_helper
+from onnx import AttributeProto, TensorProto, helper, numpy_helper
 
 from nibble.quantize.plan import Mode, Plan
-from nibble.quantize.ranges import Params
-from nibble.quantize.weights import Floats, Weights, quantize_bias, quantize_weights
+from nibble.quantize.ranges import LEVELS, Params
+from nibble.quantize.weights import Weights, quantize_bias
 
 MICROSOFT = "com.microsoft"
 
 
-def write_graph(model: onnx.ModelProto, plan: Plan, params: Mapping[str, Params], per_channel: bool) -> onnx.ModelProto:
-    """Return the integer form of a prepared `model`; `params` holds the scale of every tensor in `plan.codes`."""
-    writer = _Writer(model.graph, plan, params, per_channel)
+def write_graph(
+    model: onnx.ModelProto, plan: Plan, params: Mapping[str, Params], weights: Mapping[str, Weights]
+) -> onnx.ModelProto:
+    """Return the integer form of a prepared `model`.
+
+    `params` holds the scale of every tensor in `plan.codes`, `weights` those of every convolution in integers.
+    """
+    writer = _Writer(model.graph, plan, params, weights)
     written = onnx.ModelProto(ir_version=model.ir_version, producer_name="nibble")
     written.opset_import.extend(entry for entry in model.opset_import if entry.domain != MICROSOFT)
     written.opset_import.append(helper.make_opsetid(MICROSOFT, 1))
@@ -35,11 +41,14 @@ def write_graph(model: onnx.ModelProto, plan: Plan, params: Mapping[str, Params]
 
 
 class _Writer:
-    def __init__(self, graph: onnx.GraphProto, plan: Plan, params: Mapping[str, Params], per_channel: bool) -> None:
-        self.plan, self.params, self.per_channel = plan, params, per_channel
+    def __init__(
+        self, graph: onnx.GraphProto, plan: Plan, params: Mapping[str, Params], weights: Mapping[str, Weights]
+    ) -> None:
+        self.plan, self.params, self.weights = plan, params, weights
+        self.sources = set(plan.sources)
         self.constants = {tensor.name: tensor for tensor in graph.initializer}
         self.nodes: list[onnx.NodeProto] = []
-        self.added: dict[str, onnx.TensorProto] = {}
+        self.added: dict[str, TensorProto] = {}
         self.as_float = {value.name for value in graph.input} | self.constants.keys()
         self.as_codes: set[str] = set()
         for node in graph.node:
@@ -47,7 +56,7 @@ class _Writer:
         for output in graph.output:
             self._need_float(output.name)
 
-    def initializers(self) -> Iterable[onnx.TensorProto]:
+    def initializers(self) -> Iterable[TensorProto]:
         """Return every initializer that a node reads: those of the float model still in use, and the new ones."""
         used = {name for node in self.nodes for name in node.input}
         return (tensor for tensor in (*self.constants.values(), *self.added.values()) if tensor.name in used)
@@ -59,11 +68,11 @@ class _Writer:
         self.as_float.update(node.output)
 
     def _conv(self, node: onnx.NodeProto) -> None:
-        data, output, weights = node.input[0], self._result(node), self._weights(node)
-        bias = quantize_bias(self._bias(node), self.params[data].scale, weights.scale)
+        data, output, weights = node.input[0], self._result(node), self.weights[node.name]
+        bias = quantize_bias(weights.bias, self.params[data].scale, weights.scale)
         operands = [
             *self._codes(data),
-            self._constant(f"{node.name}_weight_quantized", weights.codes),
+            self._weight_codes(node, weights),
             self._constant(f"{node.name}_weight_scale", _scalar(weights.scale)),
             self._constant(f"{node.name}_weight_zero_point", _scalar(np.zeros(len(weights.scale), np.int8))),
             *self._scale_and_zero(output),
@@ -72,15 +81,15 @@ class _Writer:
         self._emit("QLinearConv", node, operands, output)
 
     def _head(self, node: onnx.NodeProto) -> None:
-        (data, _, data_zero), output, weights = self._codes(node.input[0]), node.output[0], self._weights(node)
-        codes = self._constant(f"{node.name}_weight_quantized", weights.codes)
+        (data, _, data_zero), output, weights = self._codes(node.input[0]), node.output[0], self.weights[node.name]
+        codes = self._weight_codes(node, weights)
         zero = self._constant(f"{node.name}_weight_zero_point", np.int8(0))
         scale = np.float32(self.params[node.input[0]].scale) * weights.scale
         factor = self._constant(f"{output}_scale", np.broadcast_to(scale, len(weights.codes)).reshape(1, -1, 1, 1))
-        offset = self._constant(f"{output}_bias", self._bias(node).reshape(1, -1, 1, 1))
+        offset = self._constant(f"{output}_bias", weights.bias.reshape(1, -1, 1, 1))
         operands = [data, codes, data_zero, zero]
         self._append("ConvInteger", f"{node.name}_quant", operands, f"{output}_accumulator", attributes=node.attribute)
-        to_float = [helper.make_attribute("to", onnx.TensorProto.FLOAT)]
+        to_float = [helper.make_attribute("to", TensorProto.FLOAT)]
         cast = f"{output}_accumulator_float"
         self._append("Cast", f"{node.name}_cast", [f"{output}_accumulator"], cast, attributes=to_float)
         self._append("Mul", f"{node.name}_scale", [cast, factor], f"{output}_scaled")
@@ -126,22 +135,23 @@ class _Writer:
         output: str = node.output[0]
         return self.plan.stands_for.get(output, output)
 
-    def _weights(self, node: onnx.NodeProto) -> Weights:
-        weight = numpy_helper.to_array(self.constants[node.input[1]])
-        return quantize_weights(weight, self._bias(node), self.params[node.input[0]].scale, self.per_channel)
-
-    def _bias(self, node: onnx.NodeProto) -> Floats:
-        name = node.input[2] if len(node.input) > 2 else ""
-        if name:
-            return numpy_helper.to_array(self.constants[name])
-        return np.zeros(self.constants[node.input[1]].dims[0], np.float32)
+    def _weight_codes(self, node: onnx.NodeProto, weights: Weights) -> str:
+        """Return the name of a convolution's INT8 weights."""
+        name = f"{node.name}_weight_quantized"
+        if weights.grid.bits == 8:
+            return self._constant(name, weights.codes)
+        stored = helper.make_tensor(f"{name}_int4", TensorProto.INT4, weights.codes.shape, weights.codes.ravel())
+        self.added[stored.name] = stored
+        to_int8 = [helper.make_attribute("to", TensorProto.INT8)]
+        self._append("Cast", f"{node.name}_weight_cast", [stored.name], name, attributes=to_int8)
+        return name
 
     def _codes(self, tensor: str) -> tuple[str, str, str]:
         """Return the names of a tensor's codes, scale and zero point; quantizes it where it is float so far."""
         scale, zero = self._scale_and_zero(tensor)
         if tensor not in self.as_codes:
-            self._append("QuantizeLinear", f"{tensor}_quantize", [tensor, scale, zero], _quantized(tensor))
-            self.as_codes.add(tensor)
+            self._append("QuantizeLinear", f"{tensor}_quantize", [tensor, scale, zero], self._open(tensor))
+            self._close(tensor)
         return _quantized(tensor), scale, zero
 
     def _need_float(self, tensor: str) -> None:
@@ -160,8 +170,21 @@ class _Writer:
         return name
 
     def _emit(self, kind: str, node: onnx.NodeProto, operands: list[str], output: str, domain: str = "") -> None:
-        self._append(kind, f"{node.name}_quant", operands, _quantized(output), domain, node.attribute)
-        self.as_codes.add(output)
+        self._append(kind, f"{node.name}_quant", operands, self._open(output), domain, node.attribute)
+        self._close(output)
+
+    def _open(self, tensor: str) -> str:
+        """Return under which name the codes of `tensor` are computed, before `_close` clips them where it must."""
+        return f"{_quantized(tensor)}_wide" if self._clips(tensor) else _quantized(tensor)
+
+    def _close(self, tensor: str) -> None:
+        if self._clips(tensor):
+            largest = self._constant(f"{tensor}_largest", np.uint8(self.params[tensor].levels))
+            self._append("Clip", f"{tensor}_clip", [self._open(tensor), "", largest], _quantized(tensor))
+        self.as_codes.add(tensor)
+
+    def _clips(self, tensor: str) -> bool:
+        return self.params[tensor].levels < LEVELS and tensor in self.sources
 
     def _append(
         self,

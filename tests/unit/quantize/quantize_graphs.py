@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +11,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from nibble.onnx_io import write_decoder
+from nibble.quantize.recipe import FOLDER, IntegerRecipe, check_recipe
+from nibble.yaml_file import read_mapping
 from nibble.yolo.spec import Decoder, Head, Preprocess
 
 SIDE = 16
@@ -49,6 +52,30 @@ def build(
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
     write_decoder(model, Decoder("yolo", preprocess, ("thing",), (Head((outputs[0],), 1, ((3, 4),)),)))
     return model
+
+
+def recipe(name: str = "int8", **changes: Any) -> IntegerRecipe:
+    """Return a built-in recipe with some keys, also those of its mappings, changed."""
+    path = FOLDER / f"{name}.yaml"
+    content = read_mapping(path, "a recipe", "a mapping")
+    for key, value in changes.items():
+        inner = isinstance(value, dict) and isinstance(content[key], dict)
+        content[key] = content[key] | value if inner else value
+    chosen = check_recipe(content, path)
+    assert isinstance(chosen, IntegerRecipe)
+    return chosen
+
+
+def weight_only(**changes: Any) -> IntegerRecipe:
+    """Return a recipe for 4-bit weights of all convolutions, with some keys of `weights` or others changed."""
+    weights = {key: changes.pop(key) for key in ("granularity", "block", "storage", "bits") if key in changes}
+    fixed = {
+        "form": "weight-only",
+        "activations": None,
+        "share_concat_scales": False,
+        "edges": {"first": 4, "heads": 4},
+    }
+    return recipe(**(fixed | {"weights": {"bits": 4} | weights} | changes))
 
 
 def detector() -> onnx.ModelProto:

@@ -6,11 +6,10 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from quantize_graphs import build, conv, detector, op, tensor
+from quantize_graphs import build, conv, detector, op, recipe, tensor
 
 from nibble.quantize.inspection import ConvInfo, inspect_graph
 from nibble.quantize.quantizer import quantize_model
-from nibble.quantize.recipe import load_recipe
 from nibble.yolo.spec import Preprocess
 
 
@@ -28,10 +27,10 @@ def test_a_float_model() -> None:
     assert info == ConvInfo("y", "Conv", 32, 32, "float", "host")
 
 
-@pytest.mark.parametrize(("per_channel", "scheme"), [(True, "per-channel symmetric"), (False, "per-tensor symmetric")])
-def test_our_integer_model(per_channel: bool, scheme: str, inputs: list[np.ndarray]) -> None:
-    recipe = load_recipe("int8").model_copy(update={"per_channel": per_channel})
-    quantized = quantize_model(detector(), inputs, Preprocess(16, 16), recipe, Path("m.onnx"))
+@pytest.mark.parametrize("granularity", ["per-channel", "per-tensor"])
+def test_our_integer_model(granularity: str, inputs: list[np.ndarray]) -> None:
+    chosen, scheme = recipe(weights={"granularity": granularity}), f"{granularity} symmetric"
+    quantized = quantize_model(detector(), inputs, Preprocess(16, 16), chosen, Path("m.onnx"))
     assert inspect_graph(quantized.graph) == [
         ConvInfo("c0_quant", "QLinearConv", 8, 8, scheme, "host"),
         ConvInfo("c1_quant", "QLinearConv", 8, 8, scheme, "host"),

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from nibble.errors import InputError
-from nibble.quantize.recipe import FOLDER, IntegerRecipe, ReferenceRecipe, builtin_names, load_recipe
+from nibble.quantize.recipe import FOLDER, IntegerRecipe, ReferenceRecipe, builtin_names, load_recipe, with_granularity
 
 GOOD = yaml.safe_load((FOLDER / "int8.yaml").read_text())
 
@@ -38,22 +38,95 @@ def test_every_key_is_required(tmp_path: Path, key: str) -> None:
     assert message(tmp_path / "r.yaml", rest) == f"found no key {key!r}, expected every key of a recipe"
 
 
+def test_the_key_of_a_mapping_is_required(tmp_path: Path) -> None:
+    change = {"weights": {key: value for key, value in GOOD["weights"].items() if key != "clip"}}
+    assert message(tmp_path / "r.yaml", GOOD | change) == "found no key 'weights.clip', expected every key of a recipe"
+
+
+def weights(**change: object) -> dict[str, object]:
+    return {"weights": GOOD["weights"] | change}
+
+
+def activations(**change: object) -> dict[str, object]:
+    return {"activations": GOOD["activations"] | change}
+
+
+WEIGHT_ONLY = {"form": "weight-only", "activations": None, "share_concat_scales": False}
+FLOAT_LAYER = {"match": "*", "weight_bits": 32, "activation_bits": None}
+
+
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
         ({"bits": 8}, "found unknown key 'bits', expected the keys of a recipe only"),
+        (weights(mode=1), "found unknown key 'weights.mode', expected the keys of a recipe only"),
         ({"images": 0}, "found images: 0, expected greater than or equal to 1"),
         ({"images": "7"}, "found images: '7', expected a valid integer"),
-        ({"per_channel": 1}, "found per_channel: 1, expected a valid boolean"),
         ({"writer": "magic"}, "found writer: 'magic', expected onnxruntime or nibble"),
-        ({"range": "best"}, "found range: 'best', expected 'min-max', 'percentile' or 'mse'"),
-        ({"range": "percentile"}, "found percentile: None, expected a number for range: percentile, null otherwise"),
-        ({"percentile": 99.9}, "found percentile: 99.9, expected a number for range: percentile, null otherwise"),
-        ({"range": "percentile", "percentile": 101}, "found percentile: 101, expected less than or equal to 100"),
+        ({"form": "float"}, "found form: 'float', expected 'integer' or 'weight-only'"),
+        ({"weights": 4}, "found weights: 4, expected a mapping of its keys"),
+        (weights(bits=5), "found weights.bits: 5, expected 4 or 8"),
+        (
+            weights(granularity="block"),
+            "found weights.block: None, expected a number with granularity: block, null otherwise",
+        ),
+        (weights(block=32), "found weights.block: 32, expected a number with granularity: block, null otherwise"),
+        (
+            weights(granularity="block", block=32),
+            "found weights.granularity: 'block', expected per-tensor or per-channel with form: integer",
+        ),
+        (weights(storage="packed"), "found weights.storage: 'packed', expected int4 with form: integer"),
+        (
+            activations(range="percentile"),
+            "found activations.percentile: None, expected a number with range: percentile, null otherwise",
+        ),
+        (
+            activations(percentile=99.9),
+            "found activations.percentile: 99.9, expected a number with range: percentile, null otherwise",
+        ),
+        (
+            activations(range="percentile", percentile=101),
+            "found activations.percentile: 101, expected less than or equal to 100",
+        ),
+        (
+            {"activations": None},
+            "found activations: None, expected a mapping with form: integer, null with form: weight-only",
+        ),
+        (
+            {"form": "weight-only"},
+            "found activations: a mapping, expected a mapping with form: integer, null with form: weight-only",
+        ),
+        (
+            WEIGHT_ONLY | {"share_concat_scales": True},
+            "found share_concat_scales: True, expected false with form: weight-only",
+        ),
+        (WEIGHT_ONLY | {"conv_n_bits": True}, "found conv_n_bits: True, expected false with form: weight-only"),
+        (
+            WEIGHT_ONLY | {"layers": [FLOAT_LAYER | {"activation_bits": 4}]},
+            "found layers.0.activation_bits: 4, expected null with form: weight-only",
+        ),
+        ({"edges": {"first": 2, "heads": 8}}, "found edges.first: 2, expected 4, 8 or 32"),
+        ({"layers": [{"match": "*"}]}, "found no key 'layers.0.weight_bits', expected every key of a recipe"),
+        ({"layers": [FLOAT_LAYER | {"match": 1}]}, "found layers.0.match: 1, expected a valid string"),
     ],
 )
 def test_a_wrong_value_is_named(tmp_path: Path, change: dict[str, object], expected: str) -> None:
     assert message(tmp_path / "r.yaml", GOOD | change) == expected
+
+
+def test_a_weight_only_recipe_is_valid(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(yaml.dump(GOOD | WEIGHT_ONLY | {"layers": [FLOAT_LAYER]}))
+    assert isinstance(load_recipe(str(path)), IntegerRecipe)
+
+
+def test_granularity_may_be_overridden() -> None:
+    chosen = with_granularity(load_recipe("int8"), per_channel=False)
+    assert isinstance(chosen, IntegerRecipe)
+    assert chosen.weights.granularity == "per-tensor"
+    reference = with_granularity(load_recipe("int8-reference"), per_channel=True)
+    assert isinstance(reference, ReferenceRecipe)
+    assert reference.per_channel
 
 
 @pytest.mark.parametrize(

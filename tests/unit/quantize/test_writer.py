@@ -8,11 +8,10 @@ import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from quantize_graphs import build, constants, conv, detector, kinds, op, tensor
+from quantize_graphs import build, constants, conv, detector, kinds, op, recipe, tensor
 
 from nibble import ort
 from nibble.quantize.quantizer import quantize_model
-from nibble.quantize.recipe import IntegerRecipe, load_recipe
 from nibble.yolo.spec import Preprocess
 
 PIXELS = Preprocess(16, 16)
@@ -20,15 +19,9 @@ WHERE = Path("m.onnx")
 Inputs = Sequence[np.ndarray]
 
 
-def recipe(**changes: object) -> IntegerRecipe:
-    chosen = load_recipe("int8").model_copy(update=changes)
-    assert isinstance(chosen, IntegerRecipe)
-    return chosen
-
-
 def quantized(model: onnx.ModelProto, inputs: Inputs, preprocess: Preprocess = PIXELS, **changes: object):
     result = quantize_model(model, inputs, preprocess, recipe(**changes), WHERE)
-    onnx.checker.check_model(result)
+    onnx.checker.check_model(result, full_check=True)
     return result
 
 
@@ -86,10 +79,10 @@ EXTRA = [tensor("scales", [1, 1, 2, 2], np.float32), tensor("shape", [1, 4, 8, 3
 
 
 @pytest.mark.parametrize("name", GRAPHS)
-@pytest.mark.parametrize("per_channel", [True, False])
-def test_the_integer_graph_is_close_to_the_float_one(name: str, per_channel: bool, inputs: Inputs) -> None:
+@pytest.mark.parametrize("granularity", ["per-channel", "per-tensor"])
+def test_the_integer_graph_is_close_to_the_float_one(name: str, granularity: str, inputs: Inputs) -> None:
     model = build(GRAPHS[name], extra=EXTRA)
-    result = quantized(model, inputs, per_channel=per_channel)
+    result = quantized(model, inputs, weights={"granularity": granularity})
     assert noise(model, result, inputs) < 0.003
 
 
@@ -101,7 +94,7 @@ def test_every_optimization_level_gives_the_same_bits(name: str, inputs: Inputs)
 
 @pytest.mark.parametrize("method", [{"range": "min-max"}, {"range": "percentile", "percentile": 99.9}])
 def test_other_ranges(method: dict[str, object], inputs: Inputs) -> None:
-    assert noise(detector(), quantized(detector(), inputs, **method), inputs) < 0.003
+    assert noise(detector(), quantized(detector(), inputs, activations=method), inputs) < 0.003
 
 
 def test_operators_of_a_detector(inputs: Inputs) -> None:

@@ -1,0 +1,61 @@
+"""Which bits each convolution of a graph gets, by the rules of a recipe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import onnx
+
+from nibble.errors import InputError
+from nibble.quantize.plan import quantizable
+from nibble.quantize.recipe import IntegerRecipe
+
+FLOAT_BITS = 32
+
+
+@dataclass(frozen=True)
+class LayerBits:
+    """Bits of a convolution's weights and of what it reads; 32: float."""
+
+    weight_bits: int
+    activation_bits: int
+
+
+def assign_bits(graph: onnx.GraphProto, recipe: IntegerRecipe, where: Path) -> dict[str, LayerBits]:
+    """Return the bits of every two-dimensional Conv with constant weights of a prepared graph, by name, in order.
+
+    Raises InputError naming `where`, the model, when a pattern of the recipe matches none of them.
+    """
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    convolutions = [node for node in graph.node if quantizable(node, constants)]
+    for layer in recipe.layers:
+        if not any(fnmatchcase(node.name, layer.match) for node in convolutions):
+            raise InputError(
+                where, f"no convolution that matches {layer.match!r}", "one for each of the recipe's layers"
+            )
+    edges = _Edges(graph)
+    return {node.name: _with_exceptions(node.name, edges.bits(node, recipe), recipe) for node in convolutions}
+
+
+class _Edges:
+    def __init__(self, graph: onnx.GraphProto) -> None:
+        self.inputs = {value.name for value in graph.input}
+        read = {name for node in graph.node for name in node.input}
+        self.ends = {output.name for output in graph.output} - read
+
+    def bits(self, node: onnx.NodeProto, recipe: IntegerRecipe) -> LayerBits:
+        activations = FLOAT_BITS if recipe.activations is None else recipe.activations.bits
+        if node.output[0] in self.ends:
+            return LayerBits(recipe.edges.heads, max(activations, 8))
+        if node.input[0] in self.inputs:
+            return LayerBits(recipe.edges.first, max(activations, 8))
+        return LayerBits(recipe.weights.bits, activations)
+
+
+def _with_exceptions(name: str, bits: LayerBits, recipe: IntegerRecipe) -> LayerBits:
+    for layer in recipe.layers:
+        if fnmatchcase(name, layer.match):
+            bits = LayerBits(layer.weight_bits or bits.weight_bits, layer.activation_bits or bits.activation_bits)
+    return bits
