@@ -15,14 +15,13 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from nibble.quantize.four_bit import OFFSET, four_bit, packed
 from nibble.quantize.solve import float_bias
 from nibble.quantize.weights import Grid, Weights
 
 PACKED_OPSET = 11
 """The oldest opset with all that `packed` storage needs."""
 Codes = npt.NDArray[np.integer]
-_OFFSET = 8
-_HALF = 4
 
 
 def write_weights(model: onnx.ModelProto, weights: Mapping[str, Weights], storage: str) -> onnx.ModelProto:
@@ -78,7 +77,7 @@ class _Steps:
         scale = np.asarray(weights.scale[0] if grid.granularity == "per-tensor" else weights.scale)
         operands = [self._stored(codes, grid.bits), self._constant("scale", scale)]
         if grid.bits == 4 and self.writer.storage == "uint4":
-            operands.append(self._four_bit("zero_point", TensorProto.UINT4, np.full(scale.shape, _OFFSET)))
+            operands.append(self._four_bit("zero_point", TensorProto.UINT4, np.full(scale.shape, OFFSET)))
         found = self._node("DequantizeLinear", "dequantized", operands, **_axis(grid))
         return self._reshaped("shaped", found, weights.codes.shape) if grid.block else found
 
@@ -97,24 +96,22 @@ class _Steps:
     def _stored(self, codes: Codes, bits: int) -> str:
         if bits == 8:
             return self._constant("quantized", codes)
-        if self.writer.storage == "uint4":
-            return self._four_bit("quantized", TensorProto.UINT4, codes + _OFFSET)
-        return self._four_bit("quantized", TensorProto.INT4, codes)
+        unsigned = self.writer.storage == "uint4"
+        kind, offset = (TensorProto.UINT4, OFFSET) if unsigned else (TensorProto.INT4, 0)
+        return self._four_bit("quantized", kind, codes + offset)
 
     def _halves(self, codes: Codes) -> str:
         """Store two codes to a byte; return the name of all codes as float, flat."""
-        unsigned = (codes.ravel() + _OFFSET).astype(np.uint8)
-        pairs = np.append(unsigned, np.zeros(unsigned.size % 2, np.uint8)).reshape(-1, 2)
-        stored = self._constant("packed", pairs[:, :1] | (pairs[:, 1:] << _HALF))
-        half = self._constant("half", np.uint8(_HALF))
+        stored = self._constant("packed", packed(codes + OFFSET)[:, np.newaxis])
+        half = self._constant("half", np.uint8(4))
         raised = self._node("BitShift", "raised", [stored, half], direction="LEFT")
         low = self._node("BitShift", "low", [raised, half], direction="RIGHT")
         high = self._node("BitShift", "high", [stored, half], direction="RIGHT")
         both = self._as_float(self._node("Concat", "halves", [low, high], axis=1))
-        found = self._node("Sub", "codes", [both, self._constant("offset", np.float32(_OFFSET))])
-        if not unsigned.size % 2:
+        found = self._node("Sub", "codes", [both, self._constant("offset", np.float32(OFFSET))])
+        if not codes.size % 2:
             return found
-        return self._start_of("even", self._reshaped("flat", found, (-1,)), unsigned.size, axis=0)
+        return self._start_of("odd", self._reshaped("flat", found, (-1,)), codes.size, axis=0)
 
     def _as_float(self, name: str) -> str:
         return self._node("Cast", "float", [name], to=TensorProto.FLOAT)
@@ -128,8 +125,7 @@ class _Steps:
         return self._node("Slice", name, [data, *operands])
 
     def _four_bit(self, name: str, kind: int, values: Codes) -> str:
-        tensor = helper.make_tensor(f"{self.base}_{name}", kind, values.shape, values.ravel())
-        return self._add(tensor)
+        return self._add(four_bit(values, kind, f"{self.base}_{name}"))
 
     def _constant(self, name: str, value: npt.NDArray[Any] | np.generic) -> str:
         return self._add(numpy_helper.from_array(np.asarray(value), f"{self.base}_{name}"))

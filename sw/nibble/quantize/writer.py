@@ -13,6 +13,7 @@ import numpy.typing as npt
 import onnx
 from onnx import AttributeProto, TensorProto, helper, numpy_helper
 
+from nibble.quantize.four_bit import four_bit
 from nibble.quantize.plan import Mode, Plan
 from nibble.quantize.ranges import LEVELS, Params
 from nibble.quantize.weights import Weights, quantize_bias
@@ -140,7 +141,7 @@ class _Writer:
         name = f"{node.name}_weight_quantized"
         if weights.grid.bits == 8:
             return self._constant(name, weights.codes)
-        stored = helper.make_tensor(f"{name}_int4", TensorProto.INT4, weights.codes.shape, weights.codes.ravel())
+        stored = four_bit(weights.codes, TensorProto.INT4, f"{name}_int4")
         self.added[stored.name] = stored
         to_int8 = [helper.make_attribute("to", TensorProto.INT8)]
         self._append("Cast", f"{node.name}_weight_cast", [stored.name], name, attributes=to_int8)
