@@ -170,6 +170,29 @@ class Drawing:
         self.lows |= {out: self.lows[x.name]} if x.name in self.lows else {}
         self.node(ir.MaxPool, (x.name,), out, **window)
 
+    def pooled(self) -> None:
+        """A convolution of few channels, a max-pool of windows beside each other, and a convolution that reads it."""
+        x, kernel, count = self.pick(), self.choice((3, 3), (1, 1), (2, 3)), self.integer(1, 16)
+        pads = (1, 1, kernel[0] // 2, kernel[1] // 2)
+        size = out_shape(x, kernel, (1, 1), pads, (1, 1))
+        if size is None or min(size) < 2:
+            return
+        bits = self.choice(8, 4)
+        weights = self.random.integers(-(2 ** (bits - 1)), 2 ** (bits - 1), (count, x.shape[1], *kernel)).astype(
+            np.int8
+        )
+        sums = self.tensor((1, count, *size), self.choice(*TYPES))
+        requantize = self.within(ir.Requantize(np.full(count, 2.0**-8, np.float32), 0, 0, 0), sums)
+        bias = self.random.integers(-500, 500, count).astype(np.int32)
+        fields = {"weights": weights, "bias": bias, "weight_bits": bits, "requantize": requantize}
+        self.node(ir.Conv, (x.name,), sums, **fields, x_zero=self.lows.get(x.name, 0), pads=pads)
+        window = self.choice((2, 2), (2, 2), (1, 2), (2, 1))
+        rows, cols = size[0] // window[0], size[1] // window[1]
+        out = self.tensor((1, count, rows, cols), self.tensors[sums].dtype)
+        self.lows |= {out: self.lows[sums]} if sums in self.lows else {}
+        self.node(ir.MaxPool, (sums,), out, kernel=window, strides=window, pads=(0, 0, 0, 0))
+        self.conv_of(self.tensors[out], small=self.choice(True, False))
+
     def upsample(self) -> None:
         x, factor = self.pick(), self.choice(1, 2, 2, 2, 4, 8)
         _, channels, rows, cols = x.shape
@@ -248,7 +271,7 @@ class Drawing:
 
 STEPS = (
     *(Drawing.conv, Drawing.conv, Drawing.conv, Drawing.four_bits, Drawing.four_bits, Drawing.neck),
-    *(Drawing.misaligned, Drawing.lookup, Drawing.pool),
+    *(Drawing.misaligned, Drawing.lookup, Drawing.pool, Drawing.pooled, Drawing.pooled),
     *(Drawing.upsample, Drawing.concat, Drawing.channels, Drawing.add, Drawing.multiply, Drawing.host),
 )
 
