@@ -1,7 +1,7 @@
 /// Executes LOAD_WEIGHTS: brings weights, parameters and tables from DDR into their memories, 16 bytes a write, as they
 /// come from the bus (weight_lines).
 ///
-/// An instruction is asked for as soon as the reader has found no fault with the one before: up to Flying are under way,
+/// An instruction is asked for once the reader has found no fault with the one before: up to Flying are under way,
 /// so that small ones hide each other's latency. done_o: two cycles after the last write, five for tables.
 module dpu_load_weights
   import isa_pkg::*;
@@ -142,14 +142,14 @@ module dpu_load_weights
     else if (axi_error_i) error = ErrorAxi;
   end
 
-  // What a request comes to is known in the cycle after one in which the reader takes requests again.
+  // What a request comes to is known one cycle after the reader takes requests again, or when it is done.
   always_comb begin
     state_d = state_q;
     unique case (state_q)
       Idle: if (start_i) state_d = Check;
       Check: state_d = Request;
       Request: if (asked) state_d = Asked;
-      Asked: if (request_ready_i) state_d = Judged;
+      Asked: if (request_ready_i || flying_q == 0) state_d = Judged;
       Judged: if (late == ErrorNone) state_d = Idle;
       default: ;
     endcase
@@ -174,6 +174,6 @@ module dpu_load_weights
   end
 
   assign ready_o = state_q == Idle && late_q == ErrorNone && !abort_i;
-  assign idle_o  = (state_q == Idle && flying_q == 0) || state_q == Failed;
+  assign idle_o  = flying_q == 0 && state_q inside {Idle, Asked, Judged} || state_q == Failed;
 
 endmodule
