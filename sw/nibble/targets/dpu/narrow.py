@@ -1,4 +1,4 @@
-"""Stores tensors in 4 bits whose codes allow it.
+"""Stores tensors and weights in 4 bits whose codes allow it.
 
 A tensor of at most 16 neighbouring signed codes is kept as code - shift, which lies in -8..7. Who writes it moves its
 zero point, clip or table; who reads it moves bias, padding, zero points or table back. Tensors that share memory, or
@@ -22,7 +22,7 @@ BYTE, NIBBLE, SUM16 = (-128, 127), (-8, 7), (-(1 << 15), (1 << 15) - 1)
 
 
 def narrow(ops: Sequence[AnyOp]) -> list[AnyOp]:
-    """Return `ops` with every tensor in 4 bits that fits them; what the host writes stays in 8."""
+    """Return `ops` with all tensors and weights in 4 bits that fit them; what the host writes stays in 8."""
     known = ranges(ops)
     shifts = _shifts(ops, known)
     return [_rewrite(op, shifts, known) for op in ops]
@@ -116,7 +116,8 @@ def _rewrite(op: AnyOp, shifts: Mapping[str, int], known: Mapping[str, Range]) -
 def _read_conv(op: ConvOp, shifts: Sequence[int]) -> ConvOp:
     sums = op.weights.astype(np.int64).sum(axis=(1, 2, 3))
     bias = (op.bias.astype(np.int64) + shifts[0] * sums).astype(np.int32)
-    return replace(op, bias=bias, pad=op.pad - shifts[0])
+    four = NIBBLE[0] <= op.weights.min() and op.weights.max() <= NIBBLE[1]
+    return replace(op, bias=bias, pad=op.pad - shifts[0], weight_bits=4 if four else op.weight_bits)
 
 
 def _read_pool(op: PoolOp, shifts: Sequence[int]) -> PoolOp:

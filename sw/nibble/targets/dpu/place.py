@@ -144,6 +144,7 @@ class _Placer:
         fresh = _repacked(name)
         if fresh not in self.placement.views:
             fields: dict[str, Any] = {"name": fresh, "inputs": (name,), "output": fresh, "shift": view.shift}
+            fields |= {"weight_bits": 4, "sums16": True}
             self._compute(ConvOp(**fields, window=Window(), weights=identity, bias=zeros, scale=ones))
         return self.placement.views[fresh]
 

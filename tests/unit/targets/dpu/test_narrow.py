@@ -17,7 +17,6 @@ from nibble.targets.dpu.narrow import narrow, ranges
 from nibble.targets.dpu.ops import ConvOp
 
 TINY = load_dpu("tiny")
-CLIP = {"requantize": ir.Requantize(np.full(12, 2.0**-8, np.float32), 3, 0, 15)}
 POOL = (ir.MaxPool, {"kernel": (3, 3), "strides": (2, 2), "pads": (1, 1, 1, 1)})
 
 
@@ -27,10 +26,6 @@ def clipped(channels: int, low: int, high: int, zero: int = 3) -> dict[str, Any]
 
 def shifts(graph: ir.IntegerGraph) -> dict[str, int | None]:
     return {op.output: op.shift for op in narrow(legalize(graph)) if hasattr(op, "shift")}
-
-
-def four_bits(bound: int, shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.int8]]:
-    return np.random.default_rng(bound).integers(-bound, bound + 1, shape).astype(np.int8)
 
 
 @pytest.mark.parametrize(
@@ -120,6 +115,15 @@ def test_sums_of_sixteen_bits(bias: int, fits: bool) -> None:
     _, last = narrow(legalize(graph))
     assert isinstance(last, ConvOp)
     assert last.sums16 is fits
+    assert_exact(graph, TINY)
+
+
+@pytest.mark.parametrize(("bound", "bits"), [(7, 4), (8, 8)])
+def test_weights_of_four_bits_in_a_file_of_eight(bound: int, bits: int) -> None:
+    graph = chain((1, 9, 6, 6), conv(5, 9, weights=np.full((5, 9, 1, 1), bound, np.int8)))
+    (op,) = narrow(legalize(graph))
+    assert isinstance(op, ConvOp)
+    assert op.weight_bits == bits
     assert_exact(graph, TINY)
 
 
