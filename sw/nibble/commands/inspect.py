@@ -26,6 +26,7 @@ def inspect(
 
     Example: nibble inspect yolov4-tiny-int8.onnx --json inspect.json
     """
+    from collections import Counter
     from dataclasses import asdict
 
     from nibble import files
@@ -41,6 +42,8 @@ def inspect(
     columns = ("name", "op", "weights", "activations", "scheme", "runs on")
     rows = [(c.name, c.op, c.weight_bits, c.activation_bits, c.scheme, c.runs_on) for c in found]
     print_table(f"{model}: {len(found)} convolutions", columns, rows)
+    bits = Counter(conv.weight_bits for conv in found)
+    out.print("weights: " + ", ".join(f"{count} of {width} bits" for width, count in sorted(bits.items())))
     out.print(f"{size} bytes, SHA-256 {digest}")
 
 

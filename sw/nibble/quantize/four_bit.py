@@ -21,4 +21,4 @@ def packed(values: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.uint8]:
     """Return the low four bits of `values`, flat, two to a byte: the earlier one in the low half, as ONNX has it."""
     flat = values.ravel().astype(np.uint8) & 15
     pairs = np.append(flat, np.zeros(flat.size % 2, np.uint8)).reshape(-1, 2)
-    return np.bitwise_or(pairs[:, 0], pairs[:, 1] << 4, dtype=np.uint8)
+    return np.asarray(pairs[:, 0] | (pairs[:, 1] << 4), np.uint8)

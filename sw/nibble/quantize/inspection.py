@@ -8,7 +8,9 @@ from types import MappingProxyType
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, numpy_helper
+
+from nibble.quantize import conv_n_bits
 
 BITS: dict[int, int] = {
     TensorProto.FLOAT: 32,
@@ -22,8 +24,10 @@ BITS: dict[int, int] = {
     TensorProto.INT2: 2,
     TensorProto.UINT2: 2,
 }
-_WEIGHT_INPUT = {"Conv": 1, "ConvInteger": 1, "QLinearConv": 3}
-_COPIES = ("Cast", "Identity", "Reshape", "Transpose")
+_WEIGHT_INPUT = {"Conv": 1, "ConvInteger": 1, "QLinearConv": 3, conv_n_bits.NAME: conv_n_bits.WEIGHT}
+_WAY = ("BitShift", "Cast", "Concat", "DequantizeLinear", "Identity", "Mul", "Reshape", "Slice", "Sub", "Transpose")
+"""Operators between stored weights and a convolution, the weights being their first input."""
+_FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class ConvInfo:
 
 
 def inspect_graph(graph: onnx.GraphProto, accelerated: Mapping[str, int] = MappingProxyType({})) -> list[ConvInfo]:
-    """Return every Conv, QLinearConv and ConvInteger of `graph` in its order.
+    """Return every Conv, QLinearConv, ConvInteger and ConvNBits of `graph` in its order.
 
     `accelerated` holds the outputs of those that run on the DPU, with the bits that the codes they read really need.
     """
@@ -57,29 +61,28 @@ class _View:
                 self.consumers.setdefault(name, []).append(node)
 
     def info(self, node: onnx.NodeProto, code_bits: int | None) -> ConvInfo:
-        weight, dequantize = self._stored(node.input[_WEIGHT_INPUT[node.op_type]])
+        stored = self._stored(node.input[_WEIGHT_INPUT[node.op_type]])
         return ConvInfo(
             name=node.name or node.output[0],
             op=node.op_type,
-            weight_bits=BITS.get(weight.data_type, 0) if weight is not None else 0,
+            weight_bits=stored.bits,
             activation_bits=code_bits or self._activation_bits(node),
-            scheme=self._scheme(node, dequantize),
+            scheme=self._scheme(node, stored),
             runs_on="dpu" if code_bits else "host",
         )
 
-    def _stored(self, name: str) -> tuple[TensorProto | None, onnx.NodeProto | None]:
-        """Return the initializer behind a weight operand, and the DequantizeLinear on the way to it."""
-        dequantize = None
+    def _stored(self, name: str) -> _Stored:
+        """Return the initializer behind a weight operand, and the nodes on the way to it."""
+        way: list[onnx.NodeProto] = []
         while name not in self.constants:
             node = self.producers.get(name)
             if node is not None and node.op_type == "Constant":
-                tensor = next((a.t for a in node.attribute if a.name == "value"), None)
-                return tensor, dequantize
-            if node is None or node.op_type not in (*_COPIES, "DequantizeLinear"):
-                return None, dequantize
-            dequantize = node if node.op_type == "DequantizeLinear" else dequantize
+                return _Stored(next((a.t for a in node.attribute if a.name == "value"), None), way)
+            if node is None or node.op_type not in _WAY:
+                return _Stored(None, way)
+            way.append(node)
             name = node.input[0]
-        return self.constants[name], dequantize
+        return _Stored(self.constants[name], way)
 
     def _activation_bits(self, node: onnx.NodeProto) -> int:
         if node.op_type == "Conv":
@@ -93,16 +96,25 @@ class _View:
         tensor = self._constant(node, index)
         return 8 if tensor is None else BITS.get(tensor.data_type, 0)
 
-    def _scheme(self, node: onnx.NodeProto, dequantize: onnx.NodeProto | None) -> str:
-        if node.op_type == "QLinearConv":
+    def _scheme(self, node: onnx.NodeProto, stored: _Stored) -> str:
+        if node.op_type in ("QLinearConv", conv_n_bits.NAME):
             return _scheme(self._values(node, 4), self._values(node, 5))
         if node.op_type == "ConvInteger":
             return _scheme(self._accumulator_scale(node), self._values(node, 3))
-        if dequantize is None:
+        dequantize, multiply = stored.node("DequantizeLinear"), stored.node("Mul")
+        if dequantize is not None:
+            block = next((a.i for a in dequantize.attribute if a.name == "block_size"), 0)
+            return _scheme(self._values(dequantize, 1), self._values(dequantize, 2), block)
+        if multiply is None or stored.is_float:
             return "float"
-        if any(a.name == "block_size" and helper.get_attribute_value(a) for a in dequantize.attribute):
-            return f"blocked {_symmetry(self._values(dequantize, 2))}"
-        return _scheme(self._values(dequantize, 1), self._values(dequantize, 2))
+        scale = self._values(multiply, 1)
+        return _scheme(scale, None, self._block(multiply) if scale is not None and scale.ndim > 2 else 0)
+
+    def _block(self, multiply: onnx.NodeProto) -> int:
+        """Return how many codes a scale serves, from the shape that the codes are given before they are scaled."""
+        reshape = self.producers.get(multiply.input[0])
+        shape = None if reshape is None or reshape.op_type != "Reshape" else self._values(reshape, 1)
+        return 0 if shape is None else int(shape[-1])
 
     def _accumulator_scale(self, node: onnx.NodeProto) -> np.ndarray | None:
         """Follow ConvInteger -> Cast -> Mul to the scale of the accumulator."""
@@ -121,10 +133,33 @@ class _View:
         return None if tensor is None else numpy_helper.to_array(tensor)
 
 
-def _scheme(scale: np.ndarray | None, zero_point: np.ndarray | None) -> str:
+@dataclass(frozen=True)
+class _Stored:
+    """Weights as the file has them, and the nodes that make a convolution's operand of them."""
+
+    tensor: TensorProto | None
+    way: list[onnx.NodeProto]
+
+    @property
+    def bits(self) -> int:
+        """Bits of a weight; codes taken out of bytes by shifts have four."""
+        halves = self.node("BitShift") is not None
+        return 0 if self.tensor is None else 4 if halves else BITS.get(self.tensor.data_type, 0)
+
+    @property
+    def is_float(self) -> bool:
+        return self.tensor is None or self.tensor.data_type in _FLOATS
+
+    def node(self, kind: str) -> onnx.NodeProto | None:
+        return next((node for node in self.way if node.op_type == kind), None)
+
+
+def _scheme(scale: np.ndarray | None, zero_point: np.ndarray | None, block: int = 0) -> str:
     one = scale is None or len(np.unique(scale)) == 1
-    return f"{'per-tensor' if one else 'per-channel'} {_symmetry(zero_point)}"
+    shared = f"blocks of {block}" if block else "per-tensor" if one else "per-channel"
+    return f"{shared} {_symmetry(zero_point)}"
 
 
 def _symmetry(zero_point: np.ndarray | None) -> str:
-    return "symmetric" if zero_point is None or not np.any(zero_point) else "asymmetric"
+    middle = {"uint8": 128, "uint4": 8}.get("" if zero_point is None else zero_point.dtype.name, 0)
+    return "symmetric" if zero_point is None or (zero_point == middle).all() else "asymmetric"

@@ -16,7 +16,7 @@ IR_VERSION = 10
 """The format of the file that belongs to it."""
 LARGEST = 1e15
 """Of weights and biases: products of their scales stay float32."""
-_INTEGER_OPS = ("QLinear", "QuantizeLinear", "DequantizeLinear", "ConvInteger", "MatMulInteger")
+_INTEGER_OPS = ("QLinear", "QuantizeLinear", "DequantizeLinear", "ConvInteger", "MatMulInteger", "ConvNBits")
 
 
 def prepare(model: onnx.ModelProto, where: Path, opset: int = OPSET) -> onnx.ModelProto:

@@ -135,7 +135,8 @@ def _integer(
     plan = make_plan(prepared.graph, recipe.share_concat_scales, floats)
     histograms = observe(prepared, observed(plan), inputs, where)
     params = assign(plan, prepared.graph, bits, histograms, input_params(preprocess), activations)
-    return write_graph(prepared, plan, params, solve_weights(prepared.graph, bits, params, recipe))
+    weights = solve_weights(prepared.graph, bits, params, recipe)
+    return write_graph(prepared, plan, params, weights, recipe.conv_n_bits)
 
 
 def _check_input(graph: onnx.GraphProto, preprocess: Preprocess, where: Path) -> None:

@@ -51,17 +51,17 @@ class _Writer:
         changed = onnx.NodeProto()
         changed.CopyFrom(node)
         if weights is not None:
-            packed = self.storage == "packed"
             steps = _Steps(self, f"{node.name}_weight")
-            changed.input[1] = steps.unpacked(weights) if packed else steps.dequantized(weights)
-            self._set_bias(changed, weights)
+            found = steps.unpacked(weights) if self.storage == "packed" else steps.dequantized(weights)
+            changed.input[:] = [node.input[0], found, *self._bias(node, weights)]
         self.nodes.append(changed)
 
-    def _set_bias(self, node: onnx.NodeProto, weights: Weights) -> None:
-        if not np.array_equal(weights.bias, float_bias(node, self.constants)):
-            bias = numpy_helper.from_array(weights.bias, f"{node.name}_bias_corrected")
-            self.added.append(bias)
-            node.input[:] = [*node.input[:2], bias.name]
+    def _bias(self, node: onnx.NodeProto, weights: Weights) -> list[str]:
+        """Return the name of the convolution's bias: none or its own where that is what `weights` have."""
+        if np.array_equal(weights.bias, float_bias(node, self.constants)):
+            return list(node.input[2:])
+        self.added.append(numpy_helper.from_array(weights.bias, f"{node.name}_bias_corrected"))
+        return [self.added[-1].name]
 
 
 class _Steps:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import onnx
 from onnx import AttributeProto, TensorProto, helper, numpy_helper
 
+from nibble.quantize import conv_n_bits as function
 from nibble.quantize.four_bit import four_bit
 from nibble.quantize.plan import Mode, Plan
 from nibble.quantize.ranges import LEVELS, Params
@@ -22,13 +23,18 @@ MICROSOFT = "com.microsoft"
 
 
 def write_graph(
-    model: onnx.ModelProto, plan: Plan, params: Mapping[str, Params], weights: Mapping[str, Weights]
+    model: onnx.ModelProto,
+    plan: Plan,
+    params: Mapping[str, Params],
+    weights: Mapping[str, Weights],
+    conv_n_bits: bool = False,
 ) -> onnx.ModelProto:
     """Return the integer form of a prepared `model`.
 
     `params` holds the scale of every tensor in `plan.codes`, `weights` those of every convolution in integers.
+    With `conv_n_bits`, convolutions with 4-bit weights are calls of that function, but heads, which have no scale.
     """
-    writer = _Writer(model.graph, plan, params, weights)
+    writer = _Writer(model.graph, plan, params, weights, conv_n_bits)
     written = onnx.ModelProto(ir_version=model.ir_version, producer_name="nibble")
     written.opset_import.extend(entry for entry in model.opset_import if entry.domain != MICROSOFT)
     written.opset_import.append(helper.make_opsetid(MICROSOFT, 1))
@@ -38,14 +44,21 @@ def write_graph(
     written.graph.output.extend(model.graph.output)
     written.graph.node.extend(writer.nodes)
     written.graph.initializer.extend(writer.initializers())
+    if any(function.is_call(node) for node in writer.nodes):
+        function.define(written)
     return written
 
 
 class _Writer:
     def __init__(
-        self, graph: onnx.GraphProto, plan: Plan, params: Mapping[str, Params], weights: Mapping[str, Weights]
+        self,
+        graph: onnx.GraphProto,
+        plan: Plan,
+        params: Mapping[str, Params],
+        weights: Mapping[str, Weights],
+        conv_n_bits: bool,
     ) -> None:
-        self.plan, self.params, self.weights = plan, params, weights
+        self.plan, self.params, self.weights, self.conv_n_bits = plan, params, weights, conv_n_bits
         self.sources = set(plan.sources)
         self.constants = {tensor.name: tensor for tensor in graph.initializer}
         self.nodes: list[onnx.NodeProto] = []
@@ -71,15 +84,21 @@ class _Writer:
     def _conv(self, node: onnx.NodeProto) -> None:
         data, output, weights = node.input[0], self._result(node), self.weights[node.name]
         bias = quantize_bias(weights.bias, self.params[data].scale, weights.scale)
+        calls = self.conv_n_bits and weights.grid.bits == 4
         operands = [
             *self._codes(data),
-            self._weight_codes(node, weights),
+            self._stored(node, weights) if calls else self._weight_codes(node, weights),
             self._constant(f"{node.name}_weight_scale", _scalar(weights.scale)),
             self._constant(f"{node.name}_weight_zero_point", _scalar(np.zeros(len(weights.scale), np.int8))),
             *self._scale_and_zero(output),
             self._constant(f"{node.name}_bias_quantized", bias),
         ]
-        self._emit("QLinearConv", node, operands, output)
+        if calls:
+            opened = self._open(output)
+            self.nodes.append(function.call(f"{node.name}_quant", operands, opened, weights.grid.bits, node.attribute))
+            self._close(output)
+        else:
+            self._emit("QLinearConv", node, operands, output)
 
     def _head(self, node: onnx.NodeProto) -> None:
         (data, _, data_zero), output, weights = self._codes(node.input[0]), node.output[0], self.weights[node.name]
@@ -138,14 +157,20 @@ class _Writer:
 
     def _weight_codes(self, node: onnx.NodeProto, weights: Weights) -> str:
         """Return the name of a convolution's INT8 weights."""
+        stored = self._stored(node, weights)
+        if weights.grid.bits == 8:
+            return stored
+        name = f"{node.name}_weight_quantized"
+        to_int8 = [helper.make_attribute("to", TensorProto.INT8)]
+        self._append("Cast", f"{node.name}_weight_cast", [stored], name, attributes=to_int8)
+        return name
+
+    def _stored(self, node: onnx.NodeProto, weights: Weights) -> str:
         name = f"{node.name}_weight_quantized"
         if weights.grid.bits == 8:
             return self._constant(name, weights.codes)
-        stored = four_bit(weights.codes, TensorProto.INT4, f"{name}_int4")
-        self.added[stored.name] = stored
-        to_int8 = [helper.make_attribute("to", TensorProto.INT8)]
-        self._append("Cast", f"{node.name}_weight_cast", [stored.name], name, attributes=to_int8)
-        return name
+        self.added[f"{name}_int4"] = four_bit(weights.codes, TensorProto.INT4, f"{name}_int4")
+        return f"{name}_int4"
 
     def _codes(self, tensor: str) -> tuple[str, str, str]:
         """Return the names of a tensor's codes, scale and zero point; quantizes it where it is float so far."""

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from quantize_graphs import build, conv, detector, op, recipe, tensor
+from quantize_graphs import build, conv, detector, op, recipe, tensor, weight_only
 
 from nibble.quantize.inspection import ConvInfo, inspect_graph
 from nibble.quantize.quantizer import quantize_model
@@ -43,8 +43,9 @@ def test_our_integer_model(granularity: str, inputs: list[np.ndarray]) -> None:
     [
         (np.float32(1), None, {}, "per-tensor symmetric"),
         (np.arange(1, 5, dtype=np.float32), None, {"axis": 0}, "per-channel symmetric"),
-        (np.ones((4, 3, 1, 3), np.float32), None, {"axis": 2, "block_size": 3}, "blocked symmetric"),
+        (np.ones((4, 3, 1, 3), np.float32), None, {"axis": 2, "block_size": 3}, "blocks of 3 symmetric"),
         (np.float32(1), helper.make_tensor("z", TensorProto.INT4, [], [3]), {}, "per-tensor asymmetric"),
+        (np.float32(1), helper.make_tensor("z", TensorProto.INT4, [], [0]), {}, "per-tensor symmetric"),
     ],
 )
 def test_int4_weights_behind_dequantize(
@@ -54,6 +55,33 @@ def test_int4_weights_behind_dequantize(
     dequantize = op("DequantizeLinear", ["w", "s", *(["z"] if zero is not None else [])], "wf", **attributes)
     info = only(build([dequantize, conv("x", "y", "wf")], extra=extra))
     assert (info.weight_bits, info.activation_bits, info.scheme, info.runs_on) == (4, 32, scheme, "host")
+
+
+@pytest.mark.parametrize("storage", ["int4", "uint4", "packed"])
+@pytest.mark.parametrize(
+    ("weights", "scheme"),
+    [
+        ({"granularity": "per-tensor"}, "per-tensor symmetric"),
+        ({"granularity": "per-channel"}, "per-channel symmetric"),
+        ({"granularity": "block", "block": 4}, "blocks of 4 symmetric"),
+    ],
+)
+@pytest.mark.parametrize("bits", [4, 8])
+def test_our_weight_only_model(
+    storage: str, weights: dict[str, object], scheme: str, bits: int, inputs: list[np.ndarray]
+) -> None:
+    chosen = weight_only(storage=storage, bits=bits, edges={"first": 32, "heads": bits}, **weights)
+    quantized = quantize_model(detector(), inputs, Preprocess(16, 16), chosen, Path("m.onnx"))
+    assert inspect_graph(quantized.graph) == [
+        ConvInfo("c0", "Conv", 32, 32, "float", "host"),
+        ConvInfo("c1", "Conv", bits, 32, scheme, "host"),
+        ConvInfo("y", "Conv", bits, 32, scheme, "host"),
+    ]
+
+
+def test_float_weights_scaled_in_the_graph_are_float() -> None:
+    info = only(build([op("Mul", ["w3", "s"], "w"), conv("x", "y", "w")], extra=[tensor("s", 2, np.float32)]))
+    assert (info.weight_bits, info.scheme) == (32, "float")
 
 
 def test_int4_weights_cast_for_an_integer_convolution() -> None:

@@ -106,7 +106,8 @@ class Context:
             [value_info(self.types[name]) for name in outputs],
             [self.initializers[name] for name in sorted(used) if name in self.initializers],
         )
-        return helper.make_model(graph, opset_imports=self.model.opset_import, ir_version=self.model.ir_version)
+        given = {"functions": self.model.functions, "opset_imports": self.model.opset_import}
+        return helper.make_model(graph, ir_version=self.model.ir_version, **given)
 
     def _with_constants(self, chosen: list[int], given: set[str]) -> list[int]:
         todo, kept = list(chosen), set(chosen)

@@ -1,4 +1,4 @@
-"""QLinearConv and ConvInteger -> Conv."""
+"""QLinearConv, ConvNBits and ConvInteger -> Conv."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from nibble.graph.ir import Conv, Int8Array, Requantize
 from nibble.graph.lower.context import Context, LeaveToHostError, attributes, code_range
 from nibble.graph.lower.registry import Lowered, rule
 from nibble.graph.lower.window import Window, resolve
+from nibble.quantize import conv_n_bits
 
 
-@rule("QLinearConv")
+@rule("QLinearConv", conv_n_bits.NAME)
 def lower_qlinear_conv(context: Context, node: onnx.NodeProto) -> Lowered:
     """Lower inputs x, xs, xz, w, ws, wz, ys, yz and an optional int32 bias."""
+    if node.op_type == conv_n_bits.NAME and not conv_n_bits.is_call(node):
+        raise LeaveToHostError(f"it is {conv_n_bits.NAME} of domain {node.domain!r}")
     weights = _weights(context, node.input[3], node.input[5])
     out = context.codes(node.output[0])
     low, high = code_range(out.dtype)

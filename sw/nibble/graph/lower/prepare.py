@@ -8,12 +8,13 @@ from os import PathLike
 import numpy as np
 import onnx
 import onnxruntime
-from onnx.inliner import inline_local_functions
+from onnx.inliner import inline_local_functions, inline_selected_functions
 
 from nibble import ort
 from nibble.errors import InputError, UnsupportedError
 from nibble.graph.ir import Tensor
 from nibble.importers.graph_tools import free_initializers, name_nodes
+from nibble.quantize import conv_n_bits
 
 Where = str | PathLike[str]
 
@@ -33,16 +34,24 @@ _FLOAT_COMPUTE = ("Conv", "ConvTranspose")
 
 
 def prepare(model: onnx.ModelProto, where: Where) -> onnx.ModelProto:
-    """Return an equivalent of `model`: functions inlined, initializers not inputs, every node with a name of its own.
+    """Return an equivalent of `model`: initializers not inputs, every node with a name of its own, functions inlined.
+
+    Calls of ConvNBits stay, as long as that function is the one of `nibble quantize`.
 
     Raises InputError for QDQ graphs and for inputs without static shapes.
     """
-    prepared = inline_local_functions(model) if model.functions else _copy(model)
+    prepared = _inlined(model) if model.functions else _copy(model)
     free_initializers(prepared.graph)
     name_nodes(prepared.graph)
     _refuse_dynamic(prepared.graph, where)
     _refuse_qdq(prepared.graph, where)
     return prepared
+
+
+def _inlined(model: onnx.ModelProto) -> onnx.ModelProto:
+    if not conv_n_bits.defines(model):
+        return inline_local_functions(model)
+    return inline_selected_functions(model, [(conv_n_bits.DOMAIN, conv_n_bits.NAME)], exclude=True)
 
 
 def tensor_types(model: onnx.ModelProto, where: Where) -> dict[str, Tensor]:
