@@ -13,6 +13,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from nibble.evaluate.annotations import Annotations
+from nibble.evaluate.bootstrap import Judged, judged
 
 Result = dict[str, Any]
 """One detection as in COCO's results files: image_id, category_id, bbox (x, y, width, height), score."""
@@ -34,6 +35,13 @@ def average_precision(
     truth: Annotations, results: Sequence[Result], categories: Sequence[int], limit: int = 100
 ) -> Precision:
     """Return the AP of `results` over `categories` (ids), at most `limit` detections a picture and category."""
+    return judge(truth, results, categories, limit)[0]
+
+
+def judge(
+    truth: Annotations, results: Sequence[Result], categories: Sequence[int], limit: int = 100
+) -> tuple[Precision, list[Judged]]:
+    """Return the AP as `average_precision`, and what was decided on each picture, for error bars."""
     with contextlib.redirect_stdout(io.StringIO()):
         evaluation = COCOeval(_truth(truth), _index(truth, [dict(result) for result in results]), "bbox")
         evaluation.params.catIds = sorted(categories)
@@ -42,7 +50,8 @@ def average_precision(
         evaluation.accumulate()
     table, iou = evaluation.eval["precision"][..., 0], evaluation.params.iouThrs
     at50, at75 = (table[np.isclose(iou, threshold), ..., 0] for threshold in (0.5, 0.75))
-    return Precision(*map(_mean, (table[..., 0], at50, at75, table[..., 1], table[..., 2], table[..., 3])))
+    means = map(_mean, (table[..., 0], at50, at75, table[..., 1], table[..., 2], table[..., 3]))
+    return Precision(*means), judged(evaluation)
 
 
 def _mean(table: np.ndarray[Any, np.dtype[np.float64]]) -> float | None:

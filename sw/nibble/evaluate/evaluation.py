@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,8 @@ import numpy as np
 from nibble.engines import Engine
 from nibble.errors import InputError
 from nibble.evaluate.annotations import Annotations, Picture, match_categories
-from nibble.evaluate.ap import Precision, Result, average_precision
+from nibble.evaluate.ap import Precision, Result, judge
+from nibble.evaluate.bootstrap import Judged
 from nibble.evaluate.detector import Timings, detect
 from nibble.yolo.detections import Detections
 from nibble.yolo.letterbox import Pixels, read_picture
@@ -23,9 +24,13 @@ CocoThresholds = Thresholds(score=0.001, iou=0.45, limit=100)
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Result of one model: AP over `categories` of the file's, number of pictures, mean time of one."""
+    """Result of one model: AP over `categories` of the file's, number of pictures, mean time of one.
+
+    `judged` holds what was decided on each picture, for `nibble.evaluate.bootstrap`.
+    """
 
     precision: Precision
+    judged: list[Judged]
     categories: int
     images: int
     timings: Timings
@@ -45,20 +50,23 @@ def evaluate(
     the model's only class. Raises InputError when a picture is missing or has another size than the annotations say,
     when no class name is among the categories, or when a model to merge into has several classes.
     """
-    truth, categories = _matched(engine, truth, merge_categories)
+    truth, categories = matched(engine.decoder.classes, truth, merge_categories)
     results: list[Result] = []
     timings: list[Timings] = []
     for entry in watch(truth.images):
-        found, took = detect(engine, _picture(pictures, entry), thresholds)
-        results.extend(_results(found, entry.id, categories))
+        found, took = detect(engine, annotated_picture(pictures, entry), thresholds)
+        results.extend(coco_results(found, entry.id, categories))
         timings.append(took)
-    precision = average_precision(truth, results, list(categories.values()), thresholds.limit)
+    precision, judged = judge(truth, results, list(categories.values()), thresholds.limit)
     means = np.mean([(t.preprocess, t.infer, t.decode) for t in timings], axis=0)
-    return Evaluation(precision, len(categories), len(truth.images), Timings(*map(float, means)))
+    return Evaluation(precision, judged, len(categories), len(truth.images), Timings(*map(float, means)))
 
 
-def _matched(engine: Engine, truth: Annotations, merge: bool) -> tuple[Annotations, dict[int, int]]:
-    classes = engine.decoder.classes
+def matched(classes: Sequence[str], truth: Annotations, merge: bool) -> tuple[Annotations, dict[int, int]]:
+    """Return the annotations to compare with, and the category of each class index that has one.
+
+    Raises InputError when no class name is among the categories, or for several classes to merge into.
+    """
     if merge:
         if len(classes) != 1:
             raise InputError("--merge-categories", f"a model of {len(classes)} classes", "a model of one class")
@@ -70,8 +78,11 @@ def _matched(engine: Engine, truth: Annotations, merge: bool) -> tuple[Annotatio
     return truth, categories
 
 
-def _picture(folder: Path, entry: Picture) -> Pixels:
-    """Read as stored, not turned upright: COCO's boxes refer to the stored pixels."""
+def annotated_picture(folder: Path, entry: Picture) -> Pixels:
+    """Read a picture as stored, not turned upright: COCO's boxes refer to the stored pixels.
+
+    Raises InputError when it is missing or has another size than the annotations say.
+    """
     path = folder / entry.file_name
     picture = read_picture(path, upright=False)
     height, width = picture.shape[:2]
@@ -81,7 +92,8 @@ def _picture(folder: Path, entry: Picture) -> Pixels:
     return picture
 
 
-def _results(found: Detections, image: int, categories: dict[int, int]) -> list[Result]:
+def coco_results(found: Detections, image: int, categories: dict[int, int]) -> list[Result]:
+    """Return the detections of picture `image` whose class index is in `categories`, as in COCO's results files."""
     corner, size = found.boxes[:, :2], found.boxes[:, 2:] - found.boxes[:, :2]
     rows = zip(found.labels.tolist(), np.hstack([corner, size]).tolist(), found.scores.tolist(), strict=True)
     return [

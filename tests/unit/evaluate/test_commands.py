@@ -80,25 +80,35 @@ def test_eval_compares_models(make_model: MakeModel, pictures: Path, annotations
     summary = tmp_path / "summary.json"
     result = nibble("eval", *models, "--images", pictures, "--annotations", annotations, "--json", summary)
     assert result.exit_code == 0
-    title, _, both, one = result.stdout.splitlines()
+    title, _, both, one, bars, _, *errors = result.stdout.splitlines()
     assert title == "COCO AP on 2 pictures"
     assert both.split()[:7] == [str(models[0]), "0.5000", "0.5000", "0.5000", "0.5000", "-", "-"]
     assert one.split()[1] == "1.0000"
+    assert bars == "Pictures drawn anew, 1,000 times"
+    assert [line.split()[0] for line in errors] == [str(model) for model in models]
+    assert errors[1].split()[1:6] == ["1.0000", "±0.0000", "1.0000", "..", "1.0000"]
     assert "one.onnx: AP over the 1 of 2 categories that it has classes for" in " ".join(result.stderr.split())
     first, second = json.loads(summary.read_text())["models"]
     assert [first[key] for key in ("path", "engine", "images", "categories")] == [str(models[0]), "onnxruntime", 2, 2]
     assert [second[key] for key in ("ap", "ap50", "ap75", "ap_small")] == [pytest.approx(1)] * 4
     assert second["ap_medium"] is second["ap_large"] is None
     assert second["ms_per_image"] == pytest.approx(sum(second["ms"].values()))
+    assert (second["ap_se"], second["ap_interval"]) == (pytest.approx(0), [pytest.approx(1)] * 2)
+    assert (first["ap_difference"], first["ap_difference_se"], first["ap_difference_interval"]) == (0, 0, [0, 0])
+    assert second["ap50_difference"] == pytest.approx(0.5)
+    assert second["ap50_difference_interval"] == pytest.approx([0.5, 1])
+    assert 0.2 < second["ap50_difference_se"] < first["ap_se"] < 0.5
 
 
 def test_eval_of_the_first_pictures_merged(
     make_model: MakeModel, pictures: Path, annotations: Path, tmp_path: Path
 ) -> None:
     arguments = ("--images", pictures, "--annotations", annotations, "--limit", 1, "--merge-categories")
-    result = nibble("eval", make_model(classes=("face",)), *arguments, "--json", tmp_path / "s.json", "--threads", 1)
+    result = nibble("eval", make_model(classes=("face",)), *arguments, "--json", tmp_path / "s.json", "--bootstrap", 0)
     (model,) = json.loads((tmp_path / "s.json").read_text())["models"]
     assert result.exit_code == 0
+    assert len(result.stdout.splitlines()) == 3
+    assert "ap_se" not in model
     assert (model["ap"], model["images"], model["categories"]) == (pytest.approx(1), 1, 1)
 
 
