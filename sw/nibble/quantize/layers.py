@@ -17,7 +17,7 @@ FLOAT_BITS = 32
 
 @dataclass(frozen=True)
 class LayerBits:
-    """Bits of a convolution's weights and of what it reads; 32: float."""
+    """Bits of a convolution's weights and of what it reads; 32: float, and then both are."""
 
     weight_bits: int
     activation_bits: int
@@ -36,7 +36,7 @@ def assign_bits(graph: onnx.GraphProto, recipe: IntegerRecipe, where: Path) -> d
                 where, f"no convolution that matches {layer.match!r}", "one for each of the recipe's layers"
             )
     edges = _Edges(graph)
-    return {node.name: _with_exceptions(node.name, edges.bits(node, recipe), recipe) for node in convolutions}
+    return {node.name: _chosen(node.name, edges.bits(node, recipe), recipe) for node in convolutions}
 
 
 class _Edges:
@@ -54,8 +54,8 @@ class _Edges:
         return LayerBits(recipe.weights.bits, activations)
 
 
-def _with_exceptions(name: str, bits: LayerBits, recipe: IntegerRecipe) -> LayerBits:
+def _chosen(name: str, bits: LayerBits, recipe: IntegerRecipe) -> LayerBits:
     for layer in recipe.layers:
         if fnmatchcase(name, layer.match):
             bits = LayerBits(layer.weight_bits or bits.weight_bits, layer.activation_bits or bits.activation_bits)
-    return bits
+    return LayerBits(FLOAT_BITS, FLOAT_BITS) if bits.weight_bits == FLOAT_BITS else bits

@@ -27,7 +27,7 @@ def bits_of(chosen: IntegerRecipe) -> dict[str, tuple[int, int]]:
         (recipe("int8"), {"c0": (8, 8), "c1": (8, 8), "y": (8, 8)}),
         (recipe("w4a8"), {"c0": (8, 8), "c1": (4, 8), "y": (8, 8)}),
         (recipe("w4a4"), {"c0": (8, 8), "c1": (4, 4), "y": (8, 8)}),
-        (recipe("w4a4", edges={"first": 32, "heads": 4}), {"c0": (32, 8), "c1": (4, 4), "y": (4, 8)}),
+        (recipe("w4a4", edges={"first": 32, "heads": 4}), {"c0": (32, 32), "c1": (4, 4), "y": (4, 8)}),
         (recipe("int4-weight-only"), {"c0": (32, 32), "c1": (4, 32), "y": (32, 32)}),
         (weight_only(), {"c0": (4, 32), "c1": (4, 32), "y": (4, 32)}),
     ],
@@ -42,7 +42,7 @@ def test_the_last_exception_that_matches_wins() -> None:
         bits_of(recipe(layers=layers))
     expected = "m.onnx: found no convolution that matches 'C1', expected one for each of the recipe's layers"
     assert str(error.value) == expected
-    assert bits_of(recipe(layers=layers[:3])) == {"c0": (32, 4), "c1": (4, 4), "y": (8, 4)}
+    assert bits_of(recipe(layers=layers[:3])) == {"c0": (32, 32), "c1": (4, 4), "y": (8, 4)}
 
 
 def test_computed_weights_have_no_bits() -> None:
