@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from os import PathLike
 from pathlib import Path
@@ -23,10 +24,13 @@ ALL_INPUTS = {"QLinearLeakyRelu": 5, "QLinearSigmoid": 5}
 """Onnxruntime 1.25 reads the zero point of these that its own schema calls optional."""
 
 
-def load_model(path: Path) -> onnx.ModelProto:
-    """Read and check an ONNX file, external data included; raises InputError naming the file and what is wrong."""
+def load_model(path: Path, fill: Callable[[onnx.ModelProto, Path], None] | None = None) -> onnx.ModelProto:
+    """Read and check an ONNX file, external data included; raises InputError naming the file and what is wrong.
+
+    `fill` may put other data in the place of external ones.
+    """
     model = _parse(files.read_bytes(path, "an ONNX model"), path)
-    _load_external_data(model, path)
+    (fill or _load_external_data)(model, path)
     check_model(model, path)
     return model
 

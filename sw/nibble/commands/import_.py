@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 OutputOption = Annotated[Path, typer.Option("--output", "-o", metavar="M.onnx", help="Where to write the model.")]
 NamesOption = Annotated[Path | None, typer.Option("--names", metavar="FILE", help="Class names, one a line.")]
 
+RandomOption = Annotated[
+    int | None, typer.Option(metavar="SEED", min=0, help="Random weights of this seed, for tests of scale.")
+]
+
 
 def register(app: typer.Typer) -> None:
     """Add the command group `import`."""
@@ -31,9 +35,7 @@ def darknet(
     output: OutputOption,
     weights: Annotated[Path | None, typer.Argument(metavar="WEIGHTS", help="Its weights.")] = None,
     names: NamesOption = None,
-    random_weights: Annotated[
-        int | None, typer.Option(metavar="SEED", min=0, help="Random weights of this seed, for tests of scale.")
-    ] = None,
+    random_weights: RandomOption = None,
     json_file: JsonOption = None,
 ) -> None:
     """Turn a darknet network (YOLOv2 to v4) into float ONNX: normalization folded, raw heads as outputs.
@@ -74,6 +76,7 @@ def onnx_(
     input_shape: Annotated[
         str | None, typer.Option(metavar="1,3,H,W", help="Size of the picture, where the model leaves it open.")
     ] = None,
+    random_weights: RandomOption = None,
     json_file: JsonOption = None,
 ) -> None:
     """Cut a detector at its raw heads and record what its decoder needs; QDQ and QONNX become QOperator.
@@ -96,7 +99,8 @@ def onnx_(
         std=_numbers("--std", std) or None,
         bins=bins,
     )
-    _write(import_onnx(model, options, parse_shape(input_shape) if input_shape else None), output, json_file)
+    shape = parse_shape(input_shape) if input_shape else None
+    _write(import_onnx(model, options, shape, random_weights), output, json_file)
 
 
 def _numbers(option: str, text: str | None) -> tuple[float, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from nibble.importers.graph_tools import (
 from nibble.importers.onnx_input import Shape, fix_input
 from nibble.importers.probe import probe
 from nibble.importers.qdq import MIN_OPSET, is_qdq, to_qoperator
+from nibble.importers.random_weights import fill_randomly
 from nibble.importers.recognise import Groups, Options
 from nibble.importers.simplify import simplify
 from nibble.importers.summary import ROUNDED_BIASES
@@ -31,13 +33,16 @@ INTEGER = ("QLinear", "QuantizeLinear", "DequantizeLinear", "ConvInteger", "MatM
 NO_OPTIONS = Options()
 
 
-def import_onnx(path: Path, options: Options = NO_OPTIONS, shape: Shape | None = None) -> onnx.ModelProto:
+def import_onnx(
+    path: Path, options: Options = NO_OPTIONS, shape: Shape | None = None, seed: int | None = None
+) -> onnx.ModelProto:
     """Return the model of `path` with input `images` [1, 3, height, width], raw float heads and decoder facts.
 
     Decoder facts already there are kept unless `options.decoder` is given. Float graphs are simplified, QDQ and QONNX
-    graphs rewritten to QOperator. Raises InputError or UnsupportedError naming the file.
+    graphs rewritten to QOperator. With a `seed`, data that lie in another file are random instead. Raises InputError
+    or UnsupportedError naming the file.
     """
-    model = _plain(load_model(path), path)
+    model = _plain(load_model(path, None if seed is None else partial(fill_randomly, seed=seed)), path)
     fix_input(model, path, shape)
     quants = qonnx.detach(model, path) if qonnx.is_qonnx(model) else None
     probe(model, path)
