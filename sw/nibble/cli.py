@@ -14,6 +14,7 @@ from nibble.errors import NibbleError
 COMMANDS = (
     "import_",
     "quantize",
+    "sensitivity",
     "inspect",
     "verify",
     "compile",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -40,16 +40,22 @@ def choose_pictures(folder: Path, images: int, seed: int) -> list[Path]:
 class PictureInputs:
     """The network's input, float32 [1, 3, H, W], of each of `files`, read one at a time.
 
-    Iterating raises InputError at a file that is no picture; `watch` may show progress.
+    Iterating raises InputError at a file that is no picture; `watch` may show progress. With `upright`, pictures are
+    turned as their EXIF says.
     """
 
     files: Sequence[Path]
     preprocess: Preprocess
     watch: Callable[[Iterable[Path]], Iterable[Path]] = iter
+    upright: bool = True
 
     def __len__(self) -> int:
         return len(self.files)
 
     def __iter__(self) -> Iterator[Floats]:
         for path in self.watch(self.files):
-            yield to_input(letterbox(read_picture(path), self.preprocess)[0], self.preprocess)
+            yield to_input(letterbox(read_picture(path, self.upright), self.preprocess)[0], self.preprocess)
+
+    def part(self, start: int, end: int) -> PictureInputs:
+        """Return the inputs from index `start` up to `end`."""
+        return replace(self, files=self.files[start:end])

@@ -26,7 +26,8 @@ class Suffix:
 def suffix_of(graph: onnx.GraphProto, tensor: str) -> Suffix:
     """Return what depends on `tensor` in a graph whose nodes are in order."""
     constants = {each.name for each in graph.initializer}
-    changed, nodes, read = {tensor}, [], {}
+    changed, nodes = {tensor}, []
+    read: dict[str, None] = {}
     for node in graph.node:
         if changed.intersection(node.input):
             changed.update(filter(None, node.output))

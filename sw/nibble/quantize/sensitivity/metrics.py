@@ -24,7 +24,7 @@ class Metric(Protocol):
         """As in `nibble sensitivity --metric`."""
 
     def part(self, picture: int, heads: Heads, reference: Heads) -> Any:
-        """Return what `value` needs of one picture, by its index: the changed `heads` and those of the float network."""
+        """Return what `value` needs of a picture, by its index: the changed `heads` and those of the float network."""
 
     def value(self, parts: Sequence[Any]) -> float:
         """Return the figure of all pictures, given in order."""

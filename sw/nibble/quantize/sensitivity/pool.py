@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any, TypeVar
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
 
 from nibble.errors import NibbleError
 
@@ -21,63 +24,80 @@ _job: Any = None
 """What this worker process does."""
 
 
-def cores() -> int:
-    """Return how many processes this one may use."""
-    return len(os.sched_getaffinity(0))
+class Pool(Protocol):
+    """Where tasks are computed."""
+
+    @property
+    def size(self) -> int:
+        """How many are computed at a time."""
+
+    def map(self, job: Job[Task, Result], tasks: Sequence[Task]) -> Iterator[Result]:
+        """Yield `job`(task) of all `tasks`, in their order. Raises the NibbleError of a task."""
 
 
-def spread(job: Job[Task, Result], tasks: Sequence[Task], workers: int) -> Iterator[Result]:
-    """Yield `job`(task) of all `tasks`, in their order, computed in so many processes (1: in this one).
+@dataclass(frozen=True)
+class Processes:
+    """`size` processes of this machine; with 1, this one."""
 
-    Raises the NibbleError of a task, or one that says that a process was killed.
-    """
-    if workers == 1 or len(tasks) == 1:
-        yield from map(job, tasks)
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(tasks)), context, _start, (job,)) as pool:
+    size: int
+
+    def map(self, job: Job[Task, Result], tasks: Sequence[Task]) -> Iterator[Result]:
+        """Yield `job`(task) of all `tasks`; raises NibbleError also when a process is killed."""
+        if self.size == 1 or len(tasks) == 1:
+            yield from map(job, tasks)
+            return
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(min(self.size, len(tasks)), context, _start, (job,)) as pool:
+            try:
+                yield from map(_result, pool.map(_work, tasks))
+            except BrokenProcessPool as error:
+                raise NibbleError("a worker process was killed: use fewer with --workers, or more memory") from error
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+
+class RayCluster:
+    """A Ray cluster that this process is connected to."""
+
+    def __init__(self, ray: Any, address: str) -> None:
+        self._ray, self._address = ray, address
+        self.size = max(1, int(ray.cluster_resources().get("CPU", 1)))
+
+    def map(self, job: Job[Task, Result], tasks: Sequence[Task]) -> Iterator[Result]:
+        """Yield `job`(task) of all `tasks`; raises NibbleError also when the cluster fails."""
+        shared = self._ray.put(job)
+        remote = self._ray.remote(_attempt)
         try:
-            yield from map(_result, pool.map(_work, tasks))
-        except BrokenProcessPool as error:
-            raise NibbleError("a worker process was killed: use fewer with --workers, or more memory") from error
-        finally:
-            pool.shutdown(cancel_futures=True)
+            for pending in [remote.remote(shared, task) for task in tasks]:
+                yield _result(self._ray.get(pending))
+        except self._ray.exceptions.RayError as error:
+            raise NibbleError(f"--address {self._address}: a task failed on the cluster ({_line(error)})") from error
 
 
-def spread_on_ray(job: Job[Task, Result], tasks: Sequence[Task], address: str) -> Iterator[Result]:
-    """Yield the same, computed on the Ray cluster at `address`; `local` starts one and ends it.
+def processes(count: int | None) -> Processes:
+    """Return `count` processes, or one for each core that this process may use."""
+    return Processes(count or len(os.sched_getaffinity(0)))
 
-    Raises NibbleError without ray, at an address where no cluster answers, and as `spread` does.
+
+@contextmanager
+def ray_cluster(address: str) -> Iterator[RayCluster]:
+    """Connect to the Ray cluster at `address`, or start one with `local` and end it after the block.
+
+    Raises NibbleError without ray, and at an address where no cluster answers.
     """
-    ray = _ray()
-    try:
-        ray.init(address, log_to_driver=False, logging_level="ERROR", include_dashboard=False)
-    except (ConnectionError, ValueError, RuntimeError, OSError) as error:
-        reason = str(error).strip().split("\n", 1)[0]
-        raise NibbleError(f"--address {address}: found no Ray cluster ({reason}), expected one, or {LOCAL}") from error
-    try:
-        shared = ray.put(job)
-        remote = ray.remote(max_retries=1)(_attempt)
-        for pending in [remote.remote(shared, task) for task in tasks]:
-            yield _result(ray.get(pending))
-    except ray.exceptions.RayError as error:
-        reason = str(error).strip().split("\n", 1)[0]
-        raise NibbleError(f"--address {address}: a task failed on the cluster ({reason})") from error
-    finally:
-        ray.shutdown()
-
-
-def nodes_cores(address: str | None) -> int:
-    """Return the processes to plan for: this machine's, or the cluster's as far as it is known before it starts."""
-    return cores()
-
-
-def _ray() -> Any:
     try:
         import ray
     except ImportError as error:
         raise NibbleError("--address needs Ray: pip install 'nibble-dpu[cluster]'") from error
-    return ray
+    own = {"include_dashboard": False} if address == LOCAL else {}
+    try:
+        ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **own)
+    except (ray.exceptions.RayError, ConnectionError, ValueError, RuntimeError, OSError) as error:
+        raise NibbleError(f"--address {address}: found no Ray cluster ({_line(error)}), expected one") from error
+    try:
+        yield RayCluster(ray, address)
+    finally:
+        ray.shutdown()
 
 
 def _start(job: Job[Any, Any]) -> None:
@@ -101,3 +121,7 @@ def _result(outcome: Result | NibbleError) -> Result:
     if isinstance(outcome, NibbleError):
         raise outcome
     return outcome
+
+
+def _line(error: Exception) -> str:
+    return str(error).strip().split("\n", 1)[0]

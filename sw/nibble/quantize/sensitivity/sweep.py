@@ -137,7 +137,8 @@ class _Run:
 def fake_quantized(values: Floats, params: Params) -> Floats:
     """Return `values` as their codes stand for them."""
     codes = (np.rint(values / np.float32(params.scale)) + params.zero_point).clip(0, params.levels)
-    return ((codes - params.zero_point) * np.float32(params.scale)).astype(np.float32)
+    quantized: Floats = ((codes - params.zero_point) * np.float32(params.scale)).astype(np.float32)
+    return quantized
 
 
 def _convolution(

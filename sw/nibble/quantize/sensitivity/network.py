@@ -1,0 +1,74 @@
+"""A float network with the recipe and the pictures that its sensitivity is studied with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+
+from nibble.errors import InputError
+from nibble.onnx_io import load_model, read_decoder
+from nibble.quantize.layers import LayerBits, assign_bits
+from nibble.quantize.pictures import PictureInputs, choose_pictures
+from nibble.quantize.prepare import prepare
+from nibble.quantize.quantizer import quantize_model
+from nibble.quantize.recipe import IntegerRecipe, load_recipe
+from nibble.yolo.spec import Decoder
+
+
+@dataclass(frozen=True)
+class Network:
+    """A model as read and as prepared, the bits that `recipe` gives its convolutions, all calibration pictures."""
+
+    path: Path
+    model: onnx.ModelProto
+    prepared: onnx.ModelProto
+    decoder: Decoder
+    recipe: IntegerRecipe
+    assigned: dict[str, LayerBits]
+    calibration: PictureInputs
+
+    def inner(self) -> set[str]:
+        """Return the convolutions that neither read the network's input nor write its outputs."""
+        graph = self.prepared.graph
+        inputs, outputs = {value.name for value in graph.input}, {output.name for output in graph.output}
+        ends = outputs - {name for node in graph.node for name in node.input}
+        nodes = (node for node in graph.node if node.name in self.assigned)
+        return {node.name for node in nodes if node.input[0] not in inputs and node.output[0] not in ends}
+
+    def quantized(self, recipe: IntegerRecipe) -> onnx.ModelProto:
+        """Return the network as `nibble quantize` writes it."""
+        return quantize_model(self.model, self.calibration, self.decoder.preprocess, recipe, self.path)
+
+    def sketched(self, recipe: IntegerRecipe) -> onnx.ModelProto:
+        """Return a network of the same structure, size and speed, quickly and with no care for its values."""
+        return quantize_model(
+            self.model, self.calibration.part(0, 1), self.decoder.preprocess, _quick(recipe), self.path
+        )
+
+
+def open_network(path: Path, calibration: Path, recipe: str) -> Network:
+    """Open a float model with a recipe (YAML file or built-in name) and pictures, as many as the recipe takes.
+
+    Raises InputError naming the file at fault, also for a recipe of onnxruntime's quantizer and for a model without
+    convolutions.
+    """
+    chosen = load_recipe(recipe)
+    if not isinstance(chosen, IntegerRecipe):
+        raise InputError(recipe, "writer: onnxruntime", "a recipe with writer: nibble")
+    model = load_model(path)
+    decoder, prepared = read_decoder(model, path), prepare(model, path)
+    assigned = assign_bits(prepared.graph, chosen, path)
+    if not assigned:
+        raise InputError(path, "no two-dimensional convolution with constant weights", "at least one")
+    pictures = PictureInputs(choose_pictures(calibration, chosen.images, chosen.seed), decoder.preprocess)
+    return Network(path, model, prepared, decoder, chosen, assigned, pictures)
+
+
+def _quick(recipe: IntegerRecipe) -> IntegerRecipe:
+    weights = recipe.weights.model_copy(update={"clip": "absmax", "rounding": "nearest"})
+    ranges = {"range": "min-max", "percentile": None}
+    activations = recipe.activations.model_copy(update=ranges) if recipe.activations else None
+    simple = {"equalize": False, "bias_correction": False, "learned": None}
+    return recipe.model_copy(update={"weights": weights, "activations": activations, **simple})
