@@ -365,6 +365,21 @@ def test_qdq_is_refused(build):
     )
 
 
+@pytest.mark.parametrize("quantized_weights", [False, True])
+def test_a_float_convolution_among_integer_ones_runs_on_the_host(unsigned, quantized_weights):
+    b = unsigned
+    x = b.conv(b.input(1, 4, 5, 5), b.weights(3, 4, 1, 1))
+    weight = b.const(np.ones((3, 3, 1, 1)))
+    if quantized_weights:
+        weight = b.node("DequantizeLinear", b.const(np.ones((3, 3, 1, 1)), np.int8), b.const(0.1))
+    y = b.node("Conv", b.node("DequantizeLinear", x, *b.scale(0.05, 5)), weight)
+    if quantized_weights:
+        with pytest.raises(InputError, match="a QDQ graph"):
+            lower(b.model(y), "m.onnx")
+    else:
+        assert kinds(lower(b.model(y), "m.onnx")) == [Conv, Host]
+
+
 def test_a_float_model_is_refused(unsigned):
     with pytest.raises(InputError) as error:
         lower(float_model(unsigned), "m.onnx")

@@ -31,6 +31,7 @@ ORT_ERRORS = (
 """What onnxruntime raises on models that it cannot load or run; ValueError when its own message is no text."""
 MOST_ELEMENTS = 2**28
 _FLOAT_COMPUTE = ("Conv", "ConvTranspose")
+_INTEGER_COMPUTE = ("QLinearConv", "ConvInteger", conv_n_bits.NAME)
 
 
 def prepare(model: onnx.ModelProto, where: Where) -> onnx.ModelProto:
@@ -102,12 +103,14 @@ def _refuse_dynamic(graph: onnx.GraphProto, where: Where) -> None:
 
 
 def _refuse_qdq(graph: onnx.GraphProto, where: Where) -> None:
+    """Refuse float convolutions of codes, but for those with float weights among integer ones: meant to be float."""
     constants = {tensor.name for tensor in graph.initializer}
-    floats = {
-        out for n in graph.node if n.op_type == "DequantizeLinear" and n.input[0] not in constants for out in n.output
-    }
+    dequantized = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "DequantizeLinear"}
+    mixed = any(node.op_type in _INTEGER_COMPUTE for node in graph.node)
     for node in graph.node:
-        if node.op_type in _FLOAT_COMPUTE and node.input[0] in floats:
+        if node.op_type not in _FLOAT_COMPUTE or dequantized.get(node.input[0], "") in {"", *constants}:
+            continue
+        if not mixed or node.input[1] in dequantized:
             raise InputError(
                 where,
                 f"a QDQ graph ({node.op_type} {node.name!r} reads DequantizeLinear)",
