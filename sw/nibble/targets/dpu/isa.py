@@ -102,7 +102,8 @@ class Register(IntEnum):
     PARAMETER_HASH = 0x08
     """ro: first 32 bits of the SHA-256 of the hardware parameters."""
     CONTROL = 0x0C
-    """rw: bit 0 start (self-clearing), bit 1 soft reset, bit 2 interrupt enable; while busy, a start and writes to EXPECTED_HASH, BASE_LOW, BASE_HIGH, SIZE and PROGRAM are ignored."""
+    """rw: bit 0 start (self-clearing), bit 1 soft reset, bit 2 interrupt enable; while busy, a start and writes to
+    EXPECTED_HASH, BASE_LOW, BASE_HIGH, SIZE and PROGRAM are ignored."""
     STATUS = 0x10
     """ro: bit 0 busy, bit 1 done, bit 2 error; done or error raises the interrupt, start clears both."""
     ERROR = 0x14
