@@ -15,7 +15,7 @@ import numpy.typing as npt
 from nibble.quantize.layers import LayerBits
 
 MOST_POINTS = 4096
-"""Of a front between two merges: the best one in each of so many steps of cost."""
+"""Of a front between two merges: the cheapest, and the best one in each of some fewer steps of cost."""
 MOST_MIXES = 1024
 """Of the convolutions that read one tensor."""
 
@@ -99,7 +99,9 @@ def _best(costs: Values, damages: Values) -> Indices:
     least = np.minimum.accumulate(damages[order])
     order = order[np.append(True, least[1:] < least[:-1])]
     steps = np.floor((costs[order] - costs[order[0]]) / max(np.ptp(costs[order]), 1e-300) * (MOST_POINTS - 2))
-    kept: Indices = order[np.append(steps[1:] != steps[:-1], True)]
+    last = np.append(steps[1:] != steps[:-1], True)
+    last[0] = True
+    kept: Indices = order[last]
     return kept
 
 

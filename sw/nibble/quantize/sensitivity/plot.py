@@ -12,6 +12,9 @@ from nibble.quantize.sensitivity.effects import Effect
 from nibble.quantize.sensitivity.schemes import Scheme
 from nibble.quantize.sensitivity.widths import show
 
+LEAST = 1e-8
+"""What a damage of nothing is drawn as."""
+
 
 def draw(effects: Sequence[Effect], schemes: Sequence[Scheme], target: Path) -> None:
     """Draw the damage of each convolution, and schemes over cycles and bytes, to `target` (PNG).
@@ -36,10 +39,11 @@ def draw(effects: Sequence[Effect], schemes: Sequence[Scheme], target: Path) -> 
 def _effects(axes: Any, effects: Sequence[Effect], names: Sequence[str]) -> None:
     for bits in dict.fromkeys(effect.bits for effect in effects):
         rows = [effect for effect in effects if effect.bits == bits]
-        axes.plot([row.damage for row in rows], [names.index(row.name) for row in rows], "o", ms=4, label=show(bits))
+        damages = [max(row.damage, LEAST) for row in rows]
+        axes.plot(damages, [names.index(row.name) for row in rows], "o", ms=4, label=show(bits))
     axes.set_yticks(range(len(names)), names, fontsize=7)
     axes.invert_yaxis()
-    axes.set_xscale("symlog", linthresh=1e-5)
+    axes.set_xscale("log")
     axes.set(title="one convolution at low bits (weights/activations)", xlabel="damage")
     axes.grid(alpha=0.3)
     axes.legend()

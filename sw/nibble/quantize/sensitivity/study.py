@@ -24,7 +24,6 @@ from nibble.quantize.sensitivity.front import (
 )
 from nibble.quantize.sensitivity.schemes import Scheme, below, least_sensitive, low_units, scheme_recipe
 
-
 TRIES = 8
 """To find the scheme for given cycles: each compiles the network."""
 

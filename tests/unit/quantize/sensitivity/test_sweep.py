@@ -1,0 +1,150 @@
+"""The sweep equals what whole networks with one changed convolution give."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+from quantize_graphs import build, conv, op
+
+from nibble import ort
+from nibble.errors import InputError, NibbleError
+from nibble.quantize.layers import LayerBits
+from nibble.quantize.ranges import Params
+from nibble.quantize.sensitivity import sweep
+from nibble.quantize.sensitivity.effects import Effects, make_tasks, make_variants, measure_effects
+from nibble.quantize.sensitivity.metrics import Cosine, Sqnr
+from nibble.quantize.sensitivity.network import Network
+from nibble.quantize.sensitivity.pool import Processes
+from nibble.quantize.sensitivity.sweep import Variant, fake_quantized
+
+W8A8, W4A8, W4A4 = LayerBits(8, 8), LayerBits(4, 8), LayerBits(4, 4)
+Open = Callable[..., Network]
+
+
+def branched() -> onnx.ModelProto:
+    """Return two heads, of which one is read on, skips and a tensor with two readers."""
+    return build(
+        [
+            conv("x", "c0", "w3"),
+            op("LeakyRelu", ["c0"], "l0", alpha=0.1),
+            conv("l0", "c1"),
+            op("Sigmoid", ["c1"], "s1"),
+            op("Mul", ["c1", "s1"], "m1"),
+            op("Concat", ["l0", "m1"], "cat", axis=1),
+            conv("cat", "y", "w8"),
+            op("Add", ["y", "m1"], "sum"),
+            conv("sum", "z"),
+        ],
+        ("y", "z"),
+    )
+
+
+def effects_of(network: Network, widths: list[LayerBits], metric: Any, workers: int = 1) -> Effects:
+    variants = make_variants(network, widths, network.calibration)
+    return measure_effects(network, variants, network.calibration, metric, Processes(workers))
+
+
+def expected(network: Network, name: str, variant: Variant) -> Iterator[dict[str, Any]]:
+    """Yield the heads of the whole network with one convolution changed."""
+    changed = onnx.ModelProto()
+    changed.CopyFrom(network.prepared)
+    node = next(node for node in changed.graph.node if node.name == name)
+    source = node.input[0]
+    node.input[:] = ["given", "own_weight", "own_bias"]
+    changed.graph.input.append(onnx.helper.make_tensor_value_info("given", onnx.TensorProto.FLOAT, [1, None, 16, 16]))
+    for key, value in (("own_weight", variant.weight), ("own_bias", variant.bias)):
+        changed.graph.initializer.append(numpy_helper.from_array(value, key))
+    floats = ort.session(ort.with_outputs(network.prepared, [source] if source != "x" else []))
+    opened = ort.session(changed)
+    for values in network.calibration:
+        given = ({"x": values} | ort.run(floats, {"x": values}))[source]
+        given = given if variant.params is None else fake_quantized(given, variant.params)
+        found = ort.run(opened, {"x": values, "given": given})
+        yield {head: found[head] for head in ("y", "z")}
+
+
+@pytest.mark.parametrize(("recipe", "widths"), [("int8", [W8A8, W4A8, W4A4]), ("int4-weight-only", [LayerBits(4, 32)])])
+def test_effects_are_those_of_whole_networks(network: Open, recipe: str, widths: list[LayerBits]) -> None:
+    opened, metric = network(recipe, branched()), Sqnr()
+    found = effects_of(opened, widths, metric)
+    reference = ort.session(opened.prepared)
+    heads = [ort.run(reference, {"x": values}) for values in opened.calibration]
+    variants = make_variants(opened, widths, opened.calibration)
+    assert [(row.name, row.bits) for row in found.rows] == [
+        (name, variant.bits) for name in variants for variant in variants[name]
+    ]
+    for row in found.rows:
+        variant = next(one for one in variants[row.name] if one.bits == row.bits)
+        parts = [
+            metric.part(0, changed, wanted)
+            for changed, wanted in zip(expected(opened, row.name, variant), heads, strict=True)
+        ]
+        assert row.value == pytest.approx(metric.value(parts), rel=1e-3), row
+        assert row.damage > 0
+
+
+def test_fewer_bits_do_more_damage(network: Open) -> None:
+    damage = effects_of(network(), [W8A8, W4A8, W4A4], Cosine()).damage()
+    assert damage["c1"][W8A8] < damage["c1"][W4A8] < damage["c1"][W4A4]
+    assert damage["c0"][W4A8] == damage["c0"][W4A4]  # the network's input keeps its 8 bits
+
+
+def test_a_head_changes_only_itself(network: Open) -> None:
+    opened = network("int8", branched())
+    (row,) = [row for row in effects_of(opened, [W4A8], Cosine()).rows if row.name == "z"]
+    assert 0 < row.damage < 0.5
+
+
+def test_processes_and_batches_change_nothing(network: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = network("int8", branched())
+    alone = effects_of(opened, [W4A8], Cosine())
+    monkeypatch.setattr(sweep, "KEPT_BYTES", 1)
+    assert effects_of(opened, [W4A8], Cosine()) == alone
+    assert effects_of(opened, [W4A8], Cosine(), workers=2) == alone
+
+
+def test_tasks_cover_all_pictures_and_convolutions(network: Open) -> None:
+    inputs = network().calibration
+    names = [f"c{index}" for index in range(9)]
+    for workers in (1, 2, 3, 40):
+        tasks = make_tasks(inputs, names, workers)
+        assert len(tasks) >= min(workers, len(names) * len(inputs))
+        covered = [
+            (task.first + index, name)
+            for task in tasks
+            for index in range(len(task.inputs))
+            for name in task.convolutions
+        ]
+        assert sorted(covered) == [(index, name) for index in range(3) for name in names]
+
+
+def test_errors_of_processes_are_one_line(network: Open, tmp_path: Path) -> None:
+    opened = network()
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"none")
+    inputs = type(opened.calibration)([broken, broken], opened.decoder.preprocess)
+    variants = make_variants(opened, [W4A8], opened.calibration)
+    message = f"{broken}: found 4 bytes that are no picture, expected a picture (JPEG, PNG, ...)"
+    for workers in (1, 2):
+        with pytest.raises(NibbleError) as caught:
+            measure_effects(opened, variants, inputs, Cosine(), Processes(workers))
+        assert str(caught.value) == message
+
+
+def test_a_model_that_does_not_run(network: Open) -> None:
+    opened = network()
+    variants = make_variants(opened, [W4A8], opened.calibration)
+    opened.prepared.graph.node[3].op_type = "Softplus2"
+    with pytest.raises(InputError, match=rf"^{opened.path}: found a model that does not run \(.*\), expected one that"):
+        measure_effects(opened, variants, opened.calibration, Cosine(), Processes(1))
+
+
+def test_fake_quantization_rounds_half_to_even_and_clips() -> None:
+    values = np.array([-9, -0.25, 0.25, 0.75, 9], np.float32)
+    assert fake_quantized(values, Params(0.5, 2, 15)).tolist() == [-1.0, 0.0, 0.0, 1.0, 6.5]
