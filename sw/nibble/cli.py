@@ -15,6 +15,7 @@ COMMANDS = (
     "import_",
     "quantize",
     "sensitivity",
+    "check",
     "inspect",
     "verify",
     "compile",

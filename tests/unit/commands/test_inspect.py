@@ -30,6 +30,17 @@ def test_convolutions_run_where_the_compiler_puts_them(tmp_path: Path, nibble: R
     assert places(made, tmp_path, nibble) == [("first", 8, "dpu"), ("second", 8, "host")]
 
 
+def test_what_stays_on_the_host_is_said_with_the_reason(tmp_path: Path, nibble: Run) -> None:
+    onnx_io.save_model(model(with_host=True), tmp_path / "q.onnx")
+    code, shown, _ = nibble("inspect", tmp_path / "q.onnx", "--json", tmp_path / "i.json")
+    host = json.loads((tmp_path / "i.json").read_text())["host"]
+    assert code == 0
+    assert [line for line in shown.splitlines() if line.startswith("on the host: ")] == [
+        f"on the host: {each['name']} ({each['reason']})" for each in host
+    ]
+    assert {each["name"]: each["reason"] for each in host}["back"] == "BitwiseNot has no integer rule"
+
+
 @pytest.mark.parametrize("bits", [4, 8])
 def test_codes_that_need_four_bits_are_told(bits: int, tmp_path: Path, nibble: Run) -> None:
     made = model(with_host=False)

@@ -38,6 +38,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ([*QUANTIZE, "pictures/a.jpg"], f"pictures/a.jpg: {INPUT}"),
         ([*QUANTIZE, "x.onnx", "--json", "/proc/x"], "/proc/x: found No such file or directory, expected "),
         (["inspect", "m.onnx", "--json", "m.onnx"], f"m.onnx: {INPUT}"),
+        (["check", "m.onnx", "--json", "m.onnx"], f"m.onnx: {INPUT}"),
         (["verify", "m.onnx", "--json", "m.onnx"], f"m.onnx: {INPUT}"),
         ([*COMPILE, "m.onnx"], f"m.onnx: {INPUT}"),
         ([*COMPILE, "pictures"], "pictures: found a folder, expected the name of a file to write"),
