@@ -10,7 +10,18 @@ from nibble.quantize.activation import find_activations
 from nibble.quantize.layers import LayerBits
 from nibble.quantize.observer import Histogram, merged
 from nibble.quantize.plan import INPUT, UNIT, Plan
-from nibble.quantize.ranges import LEVELS, Function, Params, identity, least_error, min_max, params_of, percentile
+from nibble.quantize.ranges import (
+    LEVELS,
+    Function,
+    Params,
+    entropy,
+    identity,
+    least_error,
+    min_max,
+    params_of,
+    percentile,
+    unilateral,
+)
 from nibble.quantize.recipe import ActivationRecipe
 from nibble.yolo.spec import Preprocess
 
@@ -74,6 +85,10 @@ def four_bit_groups(plan: Plan, graph: onnx.GraphProto, bits: Mapping[str, Layer
 def _choose(histogram: Histogram, function: Function, levels: int, recipe: ActivationRecipe) -> Params:
     if recipe.range == "mse":
         return least_error(histogram, function, levels)
+    if recipe.range == "entropy":
+        return params_of(*entropy(histogram, levels), levels)
+    if recipe.range == "unilateral":
+        return params_of(*unilateral(histogram, levels), levels)
     if recipe.percentile is not None:
         return params_of(*percentile(histogram, recipe.percentile), levels)
     return params_of(*min_max(histogram), levels)

@@ -117,7 +117,7 @@ def _quantize(
         return quantize_reference(prepared, inputs, recipe.per_channel, where)
     bits = assign_bits(prepared.graph, recipe, where)
     if recipe.activations is None:
-        weights = solve_weights(prepared.graph, bits, {}, recipe)
+        weights = solve_weights(prepared, bits, {}, recipe, inputs, where)
         return write_weights(prepared, weights, recipe.weights.storage)
     return _integer(prepared, inputs, preprocess, recipe, recipe.activations, bits, where)
 
@@ -135,7 +135,7 @@ def _integer(
     plan = make_plan(prepared.graph, recipe.share_concat_scales, floats)
     histograms = observe(prepared, observed(plan), inputs, where)
     params = assign(plan, prepared.graph, bits, histograms, input_params(preprocess), activations)
-    weights = solve_weights(prepared.graph, bits, params, recipe)
+    weights = solve_weights(prepared, bits, params, recipe, inputs, where)
     return write_graph(prepared, plan, params, weights, recipe.conv_n_bits)
 
 

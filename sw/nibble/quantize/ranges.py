@@ -17,6 +17,10 @@ _CANDIDATES = 256
 """Scales, and clipping bounds, that the search for the least error looks at."""
 _NARROWEST = 32
 """The narrowest range of that search, as a fraction of the widest."""
+_ENDS = 16
+"""Places for each end of a range that the search for the least divergence looks at."""
+_SMALLEST_SHARE = 1e-9
+"""What a code without values counts as."""
 _SMALLEST_SCALE = 2.0**-40
 """A tensor that is zero everywhere still gets a scale that divides."""
 
@@ -92,6 +96,52 @@ def least_error(histogram: Histogram, function: Function = identity, levels: int
         chosen = int(error.argmin())
         best = min(best, (float(error[chosen]) + rounding * scale**2, float(np.float32(scale)), chosen))
     return Params(best[1], best[2], levels)
+
+
+def unilateral(histogram: Histogram, levels: int = LEVELS) -> Range:
+    """Return the range from the least value seen to the upper end with the least expected squared error.
+
+    Q-YOLO's choice for activation functions that are bounded below (arXiv 2307.04816).
+    """
+    low, high = min(histogram.low, 0.0), max(histogram.high, 0.0)
+    ends = high * np.linspace(1 / _NARROWEST, 1, _CANDIDATES)
+    rounding = histogram.counts.sum() * ((ends - low) / levels) ** 2 / 12
+    return low, float(ends[(_clipping(histogram, identity, "above")(ends) + rounding).argmin()])
+
+
+def entropy(histogram: Histogram, levels: int = LEVELS) -> Range:
+    """Return the range whose codes tell most of the values' distribution: the least Kullback-Leibler divergence.
+
+    As in TensorRT (S. Migacz, GTC 2017): the reference counts what is cut off at the ends of the range, the codes'
+    distribution does not, and spreads each code over its bins evenly. Both ends are searched, from the whole range down
+    to as many bins as there are codes.
+    """
+    ends = np.geomspace(1 / _ENDS, 1, _ENDS)
+    lows = ends * histogram.low if histogram.low < 0 else [0.0]
+    highs = ends * histogram.high if histogram.high > 0 else [0.0]
+    ranges = [(float(low), float(high)) for low in lows for high in highs]
+    wide = [each for each in ranges if each[1] - each[0] > histogram.width * (levels + 1)]
+    return min(wide[::-1], key=lambda each: _divergence(histogram, each, levels), default=min_max(histogram))
+
+
+def _divergence(histogram: Histogram, bounds: Range, levels: int) -> float:
+    """Return the divergence between the values' distribution, cut to a range, and that of their codes."""
+    inside = np.flatnonzero((histogram.centers >= bounds[0]) & (histogram.centers <= bounds[1]))
+    if not inside.size:
+        return np.inf
+    first, last = inside[[0, -1]]
+    found = histogram.counts[first : last + 1].astype(np.float64)
+    wanted = found.copy()
+    wanted[0] += histogram.counts[:first].sum()
+    wanted[-1] += histogram.counts[last + 1 :].sum()
+    params = params_of(*bounds, levels)
+    codes = np.rint(histogram.centers[first : last + 1] / params.scale).astype(np.int64) + params.zero_point
+    codes = codes.clip(0, levels)
+    bins = np.bincount(codes, wanted > 0, minlength=levels + 1)
+    spread = (np.bincount(codes, found, minlength=levels + 1) / np.maximum(bins, 1))[codes]
+    kept = wanted > 0
+    p, q = wanted[kept] / wanted.sum(), np.maximum(spread[kept] / max(found.sum(), 1), _SMALLEST_SHARE)
+    return float((p * np.log(p / q)).sum())
 
 
 def _clipping(histogram: Histogram, function: Function, side: Literal["below", "above"]) -> Function:

@@ -44,9 +44,9 @@ class WeightRecipe(_Strict):
     """What one scale serves: a tensor, an output channel, or `block` weights of an output channel."""
     block: Annotated[int, Field(ge=1)] | None
     """Consecutive weights of an output channel, in the order [C / groups, kh, kw], that share a scale."""
-    clip: Literal["absmax"]
+    clip: Literal["absmax", "mse", "hessian"]
     """How a scale is chosen."""
-    rounding: Literal["nearest"]
+    rounding: Literal["nearest", "gptq"]
     """How codes are chosen for given scales."""
     storage: Literal["int4", "uint4", "packed"]
     """4-bit codes as ONNX INT4, as UINT4 with zero point 8, or two to a UINT8 byte."""
@@ -63,7 +63,7 @@ class ActivationRecipe(_Strict):
 
     bits: Literal[4, 8]
     """Of what the convolutions read, but those that `edges` and `layers` name; codes 0..15 or 0..255."""
-    range: Literal["min-max", "percentile", "mse"]
+    range: Literal["min-max", "percentile", "mse", "entropy", "unilateral"]
     """How a range is chosen from a tensor's histogram."""
     percentile: Annotated[float, Field(gt=50, le=100)] | None
     """Share of the values that each end of the range keeps, for `range: percentile`; null otherwise."""
@@ -109,7 +109,7 @@ class IntegerRecipe(_Recipe):
     """Exceptions to all of the above; the last that matches wins."""
     equalize: Literal[False]
     """Whether factors move between convolutions where that is exact."""
-    bias_correction: Literal[False]
+    bias_correction: bool
     """Whether biases take up the mean error of the weights."""
     share_concat_scales: bool
     """Whether the inputs and the output of a Concat share one scale, so that it moves bytes only."""

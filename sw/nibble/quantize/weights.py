@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 LIMITS = {4: 7, 8: 127}
 """The largest code by bits. Symmetric: -128 is never used, as two multiplications per DSP need."""
-_BIAS_LIMIT = 2.0**23
+BIAS_LIMIT = 2.0**23
+"""The largest code of a bias."""
 _SMALLEST_SCALE = 2.0**-60
 
 Floats = npt.NDArray[np.float32]
@@ -28,6 +29,10 @@ class Grid:
     def limit(self) -> int:
         """The largest code; the smallest is its negative."""
         return LIMITS[self.bits]
+
+    def starts(self, columns: int) -> range:
+        """Return where the blocks begin, in a channel of so many weights; one block where a channel shares a scale."""
+        return range(0, columns, self.block or columns)
 
 
 @dataclass(frozen=True)
@@ -58,25 +63,46 @@ def expanded(scale: Floats, grid: Grid, columns: int) -> Floats:
 def quantize_weights(weight: Floats, bias: Floats, grid: Grid, input_scale: float | None = None) -> Weights:
     """Return the nearest codes of `weight` [M, C/groups, kh, kw], the largest magnitude on the largest code.
 
-    With `input_scale`, for integer convolutions, a channel whose weights are so small beside its `bias` that the bias
-    would need more than 23 bits in steps of `input_scale * scale` gets a larger scale.
+    `input_scale` as for `smallest_scale`.
     """
     channels = weight.reshape(len(weight), -1)
-    scale = _absmax(channels, grid).astype(np.float64) / grid.limit
-    if input_scale is not None:
-        scale = np.maximum(scale, (np.abs(bias) / (_BIAS_LIMIT * input_scale))[:, None])
+    scale = fit(absmax(channels, grid), grid, smallest_scale(bias, input_scale))
+    codes = nearest(channels, scale, grid)
+    return Weights(codes.astype(np.int8).reshape(weight.shape), scale, bias, grid)
+
+
+def nearest(channels: Floats, scale: Floats, grid: Grid) -> Floats:
+    """Return the nearest codes of `channels` [M, columns] for a `scale` of [1], [M] or [M, blocks]."""
+    codes = np.rint(channels / expanded(scale, grid, channels.shape[1]))
+    return np.asarray(codes.clip(-grid.limit, grid.limit), np.float32)
+
+
+def absmax(channels: Floats, grid: Grid) -> Floats:
+    """Return scales [M, blocks] that put the largest magnitude of `channels` [M, columns] on the largest code."""
+    starts = np.array(grid.starts(channels.shape[1]))
+    return np.asarray(np.maximum.reduceat(np.abs(channels), starts, axis=1) / np.float32(grid.limit), np.float32)
+
+
+def smallest_scale(bias: Floats, input_scale: float | None) -> npt.NDArray[np.float64]:
+    """Return the least scale [M] with which `bias` has 23 bits in steps of `input_scale * scale`.
+
+    Integer convolutions need that; None, for float ones, sets no limit.
+    """
+    if input_scale is None:
+        return np.zeros(len(bias))
+    return np.abs(bias).astype(np.float64) / (BIAS_LIMIT * input_scale)
+
+
+def fit(scale: npt.NDArray[np.floating], grid: Grid, least: npt.NDArray[np.float64]) -> Floats:
+    """Return scales [M, blocks] as a grid has them: [1], [M] or [M, blocks]; at least `least` [M], never zero.
+
+    What has weights of zero only takes the largest of the scales; a tensor's scale is its channels' largest.
+    """
+    scale = np.maximum(scale.astype(np.float64), least[:, None])
     scale = np.maximum(np.where(scale > 0, scale, scale.max()), _SMALLEST_SCALE)
     if grid.granularity == "per-tensor":
         scale = scale.max(keepdims=True)
-    rounded = (scale if grid.granularity == "block" else scale[:, 0]).astype(np.float32)
-    codes = np.rint(channels / expanded(rounded, grid, channels.shape[1])).clip(-grid.limit, grid.limit)
-    return Weights(codes.astype(np.int8).reshape(weight.shape), rounded, bias, grid)
-
-
-def _absmax(channels: Floats, grid: Grid) -> Floats:
-    """Return the largest magnitudes of what shares a scale, [M, 1] or [M, blocks]."""
-    starts = range(0, channels.shape[1], grid.block or channels.shape[1])
-    return np.maximum.reduceat(np.abs(channels), np.array(starts), axis=1)
+    return (scale if grid.granularity == "block" else scale[:, 0]).astype(np.float32)
 
 
 def quantize_bias(bias: Floats, input_scale: float, scale: Floats) -> npt.NDArray[np.int32]:

@@ -1,0 +1,154 @@
+"""What a convolution reads, as second moments: the Hessian of its squared output error, and its best target.
+
+A convolution is a matrix product of its weights [M, d], d = C / groups * kh * kw, with columns [d, positions] (im2col).
+With columns F of the float network and Q of the network quantized so far, the error |V Q - W F|^2 of weights V is
+V's quadratic form with matrix H = Q Q^T, and V's optimum is W C H^-1 with C = F Q^T.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import helper
+
+Floats = npt.NDArray[np.float32]
+
+LEAST = 8192
+"""Output positions looked at, over all pictures, at least (where there are so many)."""
+_PER_COLUMN = 4
+"""Output positions looked at for each row of the columns, at least."""
+_TINY = 1e-12
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Means over output positions, per group: `hessian` and `cross` float32 [groups, d, d], means [groups, d].
+
+    Centred where a bias makes up for the mean error.
+    """
+
+    hessian: Floats
+    cross: Floats
+    mean: Floats
+    float_mean: Floats
+
+    def target(self, weight: Floats, group: int, ridge: float) -> Floats:
+        """Return the weights [M, d] that come closest to the float network's outputs, given quantized inputs.
+
+        Minimizes |V Q - W F|^2 + r |V - W|^2, r = `ridge` times the mean of the Hessian's diagonal, so that few
+        pictures do not lead far from W: V = W (C + r) (H + r)^-1. The asymmetric calibration of GPTAQ
+        (arXiv 2504.02692) in closed form.
+        """
+        h, c = self.hessian[group], self.cross[group]
+        shift = (ridge * h.diagonal().mean() + _TINY) * np.eye(len(h), dtype=np.float32)
+        return np.asarray(np.linalg.solve(h + shift, (weight @ (c + shift)).T).T, np.float32)
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """The attributes of a two-dimensional Conv."""
+
+    kernel: tuple[int, int]
+    strides: tuple[int, int]
+    dilations: tuple[int, int]
+    groups: int
+    pads: tuple[int, ...]
+    """Top, left, bottom, right."""
+    auto_pad: str
+
+    @classmethod
+    def of(cls, node: onnx.NodeProto, weight: onnx.TensorProto) -> Geometry:
+        """Return what `node` with constant `weight` does."""
+        found: dict[str, Any] = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        return cls(
+            (weight.dims[2], weight.dims[3]),
+            tuple(found.get("strides", (1, 1))),
+            tuple(found.get("dilations", (1, 1))),
+            found.get("group", 1),
+            tuple(found.get("pads", (0, 0, 0, 0))),
+            found.get("auto_pad", b"NOTSET").decode(),
+        )
+
+    @property
+    def spans(self) -> tuple[int, int]:
+        """Height and width that the kernel covers."""
+        (kh, kw), (dy, dx) = self.kernel, self.dilations
+        return (kh - 1) * dy + 1, (kw - 1) * dx + 1
+
+    def windows(self, values: Floats) -> Floats:
+        """Return all windows of `values` [C, H, W] as a view [C, rows, columns, kh, kw] of the padded tensor."""
+        top, left, bottom, right = self._padding(values.shape[1:])
+        padded = np.pad(values, ((0, 0), (top, bottom), (left, right)))
+        every = np.lib.stride_tricks.sliding_window_view(padded, self.spans, axis=(1, 2))
+        (sy, sx), (dy, dx) = self.strides, self.dilations
+        view: Floats = every[:, ::sy, ::sx, ::dy, ::dx]
+        return view
+
+    def _padding(self, size: tuple[int, ...]) -> tuple[int, ...]:
+        if not self.auto_pad.startswith("SAME"):
+            return self.pads if self.auto_pad == "NOTSET" else (0, 0, 0, 0)
+        wanted = [(math.ceil(n / s) - 1) * s + k - n for n, s, k in zip(size, self.strides, self.spans, strict=True)]
+        total = [max(n, 0) for n in wanted]
+        first = [(n + 1) // 2 if self.auto_pad == "SAME_LOWER" else n // 2 for n in total]
+        return first[0], first[1], total[0] - first[0], total[1] - first[1]
+
+
+def columns(values: Floats, geometry: Geometry, count: int, rng: np.random.Generator) -> Floats:
+    """Return `count` random columns (all where there are fewer) of `values` [1, C, H, W]: [groups, d, positions]."""
+    windows = geometry.windows(values[0])
+    rows, width = windows.shape[1:3]
+    at = np.arange(rows * width)
+    if count < at.size:
+        at = np.sort(rng.choice(at.size, count, replace=False))
+    patches = windows[:, at // width, at % width]
+    return patches.transpose(0, 2, 3, 1).reshape(geometry.groups, -1, at.size)
+
+
+def collect(
+    pairs: Iterable[tuple[Floats, Floats]], pictures: int, geometry: Geometry, depth: int, centred: bool
+) -> Moments:
+    """Return the moments over `pairs` of what the float and the quantized convolution read, float32 [1, C, H, W].
+
+    `pictures` is their number, `depth` is d. Every picture has the same share of the positions looked at; where those
+    lie is random, but the same each time.
+    """
+    count = math.ceil(max(LEAST, _PER_COLUMN * depth) / pictures)
+    sums = _Sums(geometry.groups, depth)
+    for index, (given, found) in enumerate(pairs):
+        quantized = columns(found, geometry, count, np.random.default_rng(index))
+        same = np.array_equal(given, found)
+        sums.add(quantized if same else columns(given, geometry, count, np.random.default_rng(index)), quantized)
+    return sums.moments(centred)
+
+
+class _Sums:
+    def __init__(self, groups: int, depth: int) -> None:
+        self.hessian = np.zeros((groups, depth, depth), np.float32)
+        self.cross = np.zeros_like(self.hessian)
+        self.mean = np.zeros((groups, depth), np.float32)
+        self.float_mean = np.zeros_like(self.mean)
+        self.count = 0
+
+    def add(self, given: Floats, quantized: Floats) -> None:
+        for group, (f, q) in enumerate(zip(given, quantized, strict=True)):
+            square = q @ q.T
+            self.hessian[group] += square
+            self.cross[group] += square if given is quantized else f @ q.T
+        self.mean += quantized.sum(axis=2)
+        self.float_mean += given.sum(axis=2)
+        self.count += quantized.shape[2]
+
+    def moments(self, centred: bool) -> Moments:
+        totals: tuple[Floats, ...] = (self.hessian, self.cross, self.mean, self.float_mean)
+        for total in totals:
+            np.divide(total, self.count, out=total)
+        if centred:
+            self.hessian -= self.mean[:, :, None] * self.mean[:, None, :]
+            self.cross -= self.float_mean[:, :, None] * self.mean[:, None, :]
+        return Moments(self.hessian, self.cross, self.mean, self.float_mean)

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from onnx import helper, numpy_helper
+
+from nibble import ort
+from nibble.quantize.hessian import Geometry, collect, columns
+
+RNG = np.random.default_rng(0)
+CASES: list[tuple[dict[str, object], tuple[int, ...]]] = [
+    ({}, (5, 4, 3, 3)),
+    ({"pads": [1, 0, 2, 1], "strides": [2, 1]}, (5, 4, 3, 2)),
+    ({"dilations": [2, 1], "group": 2}, (6, 2, 3, 3)),
+    ({"group": 4, "pads": [1, 1, 1, 1]}, (4, 1, 3, 3)),
+    ({"auto_pad": "SAME_UPPER", "strides": [2, 2]}, (5, 4, 3, 3)),
+    ({"auto_pad": "SAME_LOWER", "strides": [3, 2]}, (5, 4, 2, 4)),
+    ({"auto_pad": "VALID", "strides": [2, 2]}, (5, 4, 1, 1)),
+]
+
+
+@pytest.mark.parametrize(("attributes", "shape"), CASES)
+def test_weights_times_columns_are_the_convolution(attributes: dict[str, object], shape: tuple[int, ...]) -> None:
+    values, weight = RNG.standard_normal((1, 4, 11, 10)).astype(np.float32), RNG.standard_normal(shape)
+    tensor = numpy_helper.from_array(weight.astype(np.float32), "w")
+    node = helper.make_node("Conv", ["x", "w"], ["y"], **attributes)
+    graph = helper.make_graph(
+        [node],
+        "g",
+        [helper.make_tensor_value_info("x", 1, values.shape)],
+        [helper.make_tensor_value_info("y", 1, [None] * 4)],
+        [tensor],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    wanted = ort.run(ort.session(model), {"x": values})["y"]
+    geometry = Geometry.of(node, tensor)
+    found = columns(values, geometry, 1000, RNG)
+    rows = weight.reshape(geometry.groups, -1, found.shape[1])
+    assert np.allclose((rows @ found).reshape(wanted.shape), wanted, atol=1e-4)
+
+
+def geometry_of(weight: np.ndarray) -> Geometry:
+    return Geometry.of(helper.make_node("Conv", ["x", "w"], ["y"]), numpy_helper.from_array(weight))
+
+
+def test_few_positions_are_taken_of_many() -> None:
+    found = columns(np.arange(100, dtype=np.float32).reshape(1, 1, 10, 10), geometry_of(np.ones((1, 1, 1, 1))), 7, RNG)
+    assert found.shape == (1, 1, 7)
+    assert len(set(found.ravel())) == 7
+
+
+def pictures(count: int, shift: float = 0.0) -> list[tuple[np.ndarray, np.ndarray]]:
+    values = [RNG.standard_normal((1, 3, 8, 8)).astype(np.float32) + 1 for _ in range(count)]
+    return [(each, each + np.float32(shift)) for each in values]
+
+
+def test_moments_are_means_over_all_positions() -> None:
+    pairs = pictures(2, 0.5)
+    moments = collect(pairs, 2, geometry_of(np.ones((2, 3, 1, 1))), 3, centred=False)
+    given, found = (np.concatenate([pair[side].reshape(3, -1) for pair in pairs], axis=1) for side in (0, 1))
+    assert np.allclose(moments.hessian[0], found @ found.T / 128, atol=1e-4)
+    assert np.allclose(moments.cross[0], given @ found.T / 128, atol=1e-4)
+    centred = collect(pairs, 2, geometry_of(np.ones((2, 3, 1, 1))), 3, centred=True)
+    assert np.allclose(centred.hessian[0], np.cov(found, bias=True), atol=1e-4)
+    assert np.allclose(centred.cross[0], np.cov(found, bias=True), atol=1e-4)
+    assert np.allclose(centred.mean - centred.float_mean, 0.5, atol=1e-4)
+
+
+def test_the_target_is_the_weight_itself_where_nothing_is_quantized() -> None:
+    weight = RNG.standard_normal((2, 3, 1, 1)).astype(np.float32)
+    moments = collect(pictures(2), 2, geometry_of(weight), 3, centred=True)
+    assert np.allclose(moments.target(weight.reshape(2, 3), 0, 0.1), weight.reshape(2, 3), atol=1e-5)
+
+
+def test_the_target_makes_up_for_inputs_that_are_off() -> None:
+    weight = RNG.standard_normal((2, 3, 1, 1)).astype(np.float32)
+    pairs = [(given, given * np.float32(0.5)) for given, _ in pictures(2)]
+    moments = collect(pairs, 2, geometry_of(weight), 3, centred=False)
+    assert np.allclose(moments.target(weight.reshape(2, 3), 0, 0.0), 2 * weight.reshape(2, 3), atol=1e-3)
+    near = moments.target(weight.reshape(2, 3), 0, 1e6)
+    assert np.allclose(near, weight.reshape(2, 3), atol=1e-3)
