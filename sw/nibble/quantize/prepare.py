@@ -51,21 +51,39 @@ def _check_weights(graph: onnx.GraphProto, where: Path) -> None:
                 raise InputError(where, f"parameters beyond {LARGEST:g} in {name!r}", "trained weights")
 
 
+def lower_opset(model: onnx.ModelProto, where: Path, opset: int, ir_version: int) -> onnx.ModelProto:
+    """Return `model` at no later `opset` and `ir_version`; UnsupportedError when its operators have no such form."""
+    version = opset_of(model)
+    lowered = _converted(model, where, f"lowering opset {version}", opset) if version > opset else model
+    lowered.ir_version = min(ir_version, lowered.ir_version)
+    return lowered
+
+
+def opset_of(model: onnx.ModelProto) -> int:
+    """Return the version of the standard operators that `model` uses."""
+    return next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 1)
+
+
 def _at_opset(model: onnx.ModelProto, where: Path, opset: int) -> onnx.ModelProto:
-    version = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 1)
+    version = opset_of(model)
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     if version < opset:
-        try:
-            copy = version_converter.convert_version(copy, opset)
-        except (version_converter.ConvertError, RuntimeError, ValueError, IndexError) as error:
-            reason = str(error).strip().split("\n", 1)[0]
-            raise UnsupportedError(where, f"raising opset {version} to {opset} ({reason})") from error
-    del copy.metadata_props[:]
-    copy.metadata_props.extend(model.metadata_props)
+        copy = _converted(copy, where, f"raising opset {version}", opset)
     if opset >= OPSET:
         copy.ir_version = max(IR_VERSION, copy.ir_version)
     return copy
+
+
+def _converted(model: onnx.ModelProto, where: Path, what: str, opset: int) -> onnx.ModelProto:
+    try:
+        converted = version_converter.convert_version(model, opset)
+    except (version_converter.ConvertError, RuntimeError, ValueError, IndexError) as error:
+        reason = str(error).strip().split("\n", 1)[0]
+        raise UnsupportedError(where, f"{what} to {opset} ({reason})") from error
+    del converted.metadata_props[:]
+    converted.metadata_props.extend(model.metadata_props)
+    return converted
 
 
 def _lift_constants(graph: onnx.GraphProto, where: Path) -> None:

@@ -21,10 +21,10 @@ from nibble.quantize.inspection import inspect_graph
 from nibble.quantize.layers import FLOAT_BITS, LayerBits, assign_bits
 from nibble.quantize.pictures import Inputs, PictureInputs, choose_pictures
 from nibble.quantize.plan import make_plan
-from nibble.quantize.prepare import OPSET, prepare
+from nibble.quantize.prepare import OPSET, lower_opset, prepare
 from nibble.quantize.recipe import ActivationRecipe, IntegerRecipe, ReferenceRecipe
 from nibble.quantize.solve import solve_weights
-from nibble.quantize.weight_only import PACKED_OPSET, write_weights
+from nibble.quantize.weight_only import OLD_IR_VERSION, OLD_OPSET, PACKED_OPSET, write_weights
 from nibble.quantize.writer import write_graph
 from nibble.yolo.spec import Preprocess
 
@@ -118,7 +118,9 @@ def _quantize(
     bits = assign_bits(prepared.graph, recipe, where)
     if recipe.activations is None:
         weights = solve_weights(prepared, bits, {}, recipe, inputs, where)
-        return write_weights(prepared, weights, recipe.weights.storage)
+        written = write_weights(prepared, weights, recipe.weights.storage)
+        packed = recipe.weights.storage == "packed"
+        return lower_opset(written, where, OLD_OPSET, OLD_IR_VERSION) if packed else written
     return _integer(prepared, inputs, preprocess, recipe, recipe.activations, bits, where)
 
 

@@ -20,7 +20,9 @@ from nibble.quantize.solve import float_bias
 from nibble.quantize.weights import Grid, Weights
 
 PACKED_OPSET = 11
-"""The oldest opset with all that `packed` storage needs."""
+"""The oldest with all that `packed` storage needs."""
+OLD_OPSET, OLD_IR_VERSION = 18, 8
+"""The latest that a file of `packed` storage has: it is for those who read no newer one."""
 Codes = npt.NDArray[np.integer]
 
 

@@ -10,6 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 from quantize_graphs import PIXELS, build, constants, conv, detector, kinds, op, tensor, weight_only
 
 from nibble import ort
+from nibble.errors import UnsupportedError
 from nibble.quantize.prepare import prepare
 from nibble.quantize.quantizer import quantize_model
 from nibble.quantize.recipe import IntegerRecipe
@@ -94,14 +95,38 @@ def test_packed_weights_are_two_to_a_byte_in_the_order_of_int4() -> None:
     assert packed.shape == (4 * 4 * 9 // 2, 1)
 
 
-def test_packed_weights_need_no_new_opset(inputs: Inputs) -> None:
-    model = build([conv("x", "c", "w3"), op("Relu", ["c"], "r"), conv("r", "y")], opset=11)
-    model.ir_version = 6
-    for storage, opset, ir_version in (("packed", 11, 6), ("int4", 21, 10)):
-        result = quantized(model, weight_only(storage=storage))
-        assert (result.opset_import[0].version, result.ir_version) == (opset, ir_version)
-        assert not any(entry.data_type == TensorProto.INT4 for entry in result.graph.initializer) or opset == 21
-        output(result, inputs[0])
+@pytest.mark.parametrize(
+    ("storage", "given", "found"),
+    [
+        ("packed", (11, 6), (11, 6)),
+        ("packed", (21, 10), (18, 8)),
+        ("int4", (11, 6), (21, 10)),
+        ("int4", (22, 10), (22, 10)),
+    ],
+)
+def test_packed_weights_need_no_new_opset(
+    storage: str, given: tuple[int, int], found: tuple[int, int], inputs: Inputs
+) -> None:
+    nodes = [
+        conv("x", "c", "w3"),
+        op("Relu", ["c"], "r"),
+        op("MaxPool", ["r"], "m", kernel_shape=[2, 2]),
+        conv("m", "y"),
+    ]
+    model = build(nodes, opset=given[0])
+    model.ir_version = given[1]
+    result = quantized(model, weight_only(storage=storage))
+    assert (result.opset_import[0].version, result.ir_version) == found
+    assert list(result.metadata_props) == list(model.metadata_props)
+    four_bit = [entry.name for entry in result.graph.initializer if entry.data_type == TensorProto.INT4]
+    assert len(four_bit) == (2 if storage == "int4" else 0)
+    assert np.array_equal(output(result, inputs[0]), output(with_weights_rounded(model, weight_only(), 4), inputs[0]))
+
+
+def test_operators_without_an_older_form_are_named() -> None:
+    model = build([conv("x", "c", "w3"), op("Gelu", ["c"], "g"), conv("g", "y")])
+    with pytest.raises(UnsupportedError, match=r"^m\.onnx: lowering opset 21 to 18 \(.*\) is not supported$"):
+        quantized(model, weight_only(storage="packed"))
 
 
 def test_everything_else_stays_as_it_is() -> None:
