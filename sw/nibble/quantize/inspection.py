@@ -48,7 +48,12 @@ def inspect_graph(graph: onnx.GraphProto, accelerated: Mapping[str, int] = Mappi
     `accelerated` holds the outputs of those that run on the DPU, with the bits that the codes they read really need.
     """
     view = _View(graph)
-    return [view.info(node, accelerated.get(node.output[0])) for node in graph.node if node.op_type in _WEIGHT_INPUT]
+    return [view.info(node, accelerated.get(node.output[0])) for node in graph.node if _is_convolution(node)]
+
+
+def _is_convolution(node: onnx.NodeProto) -> bool:
+    known = conv_n_bits.is_call(node) or node.domain in ("", "ai.onnx")
+    return known and len(node.input) > _WEIGHT_INPUT.get(node.op_type, len(node.input))
 
 
 class _View:
@@ -108,13 +113,13 @@ class _View:
         if multiply is None or stored.is_float:
             return "float"
         scale = self._values(multiply, 1)
-        return _scheme(scale, None, self._block(multiply) if scale is not None and scale.ndim > 2 else 0)
+        return _scheme(scale, None, self._block(multiply) if scale is not None and scale.ndim == 3 else 0)
 
     def _block(self, multiply: onnx.NodeProto) -> int:
         """Return how many codes a scale serves, from the shape that the codes are given before they are scaled."""
         reshape = self.producers.get(multiply.input[0])
         shape = None if reshape is None or reshape.op_type != "Reshape" else self._values(reshape, 1)
-        return 0 if shape is None else int(shape[-1])
+        return int(shape.reshape(-1)[-1]) if shape is not None and shape.size == 3 else 0
 
     def _accumulator_scale(self, node: onnx.NodeProto) -> np.ndarray | None:
         """Follow ConvInteger -> Cast -> Mul to the scale of the accumulator."""

@@ -112,3 +112,23 @@ def test_qdq_activations_and_a_constant_node() -> None:
 def test_computed_weights_have_no_bits() -> None:
     info = only(build([op("Neg", ["w3"], "n"), conv("x", "y", "n")]))
     assert info.weight_bits == 0
+
+
+@pytest.mark.parametrize("shape", [[], [4, 3, 3, 3]])
+def test_other_ways_to_scale_codes(shape: list[int]) -> None:
+    codes = tensor("w", np.ones(shape), np.int8)
+    extra = [codes, tensor("s", np.full((1, 1, 1, 1), 2), np.float32), tensor("shape", shape, np.int64)]
+    nodes = [
+        op("Cast", ["w"], "wc", to=TensorProto.FLOAT),
+        op("Reshape", ["wc", "shape"], "wr"),
+        op("Mul", ["wr", "s"], "wf"),
+        conv("x", "y", "wf"),
+    ]
+    info = only(build(nodes, extra=extra))
+    assert (info.weight_bits, info.scheme) == (8, "per-tensor symmetric")
+
+
+def test_operators_of_the_same_name_elsewhere_are_none_of_ours() -> None:
+    nodes = [helper.make_node(kind, ["x"], ["y"], domain="other") for kind in ("ConvNBits", "QLinearConv", "Conv")]
+    assert inspect_graph(build(nodes).graph) == []
+    assert inspect_graph(build([helper.make_node("ConvNBits", ["x"], ["y"], domain="nibble")]).graph) == []
