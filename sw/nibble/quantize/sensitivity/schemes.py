@@ -112,4 +112,4 @@ def scheme_recipe(base: IntegerRecipe, assigned: Mapping[str, LayerBits], bits: 
 def recipe_text(recipe: IntegerRecipe, comment: str) -> str:
     """Return the YAML of a recipe, under a line of comment."""
     text: str = yaml.safe_dump(recipe.model_dump(), sort_keys=False, width=200)
-    return f"# {comment}\n{text}"
+    return f"# {' '.join(comment.split())}\n{text}"

@@ -10,12 +10,10 @@ import cv2
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-
-from quantize_graphs import detector
-
 from nibble.onnx_io import save_model
 from nibble.quantize.sensitivity.network import Network, open_network
+
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +30,8 @@ def network(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Callabl
     """Open the small detector, or another, with a built-in recipe."""
 
     def opened(recipe: str = "int8", model: object = None) -> Network:
+        from quantize_graphs import detector
+
         path = tmp_path_factory.mktemp("model") / "m.onnx"
         save_model(model or detector(), path)  # type: ignore[arg-type]
         return open_network(path, pictures, recipe)

@@ -11,11 +11,10 @@ from nibble.quantize.sensitivity import front
 from nibble.quantize.sensitivity.front import make_units, pareto_front, spread_points, total
 
 W8A8, W4A8, W4A4 = LayerBits(8, 8), LayerBits(4, 8), LayerBits(4, 4)
-ALL = [W8A8, W4A8, W4A4]
+ALL = (W8A8, W4A8, W4A4)
 
-figures = st.dictionaries(
-    st.sampled_from("abcdef"), st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=3, max_size=3), min_size=1
-)  # fmt: skip
+rows = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=3, max_size=3)
+figures = st.dictionaries(st.sampled_from("abcdef"), rows, min_size=1)
 
 
 @given(figures)
@@ -54,7 +53,7 @@ def test_long_fronts_are_thinned_but_keep_both_ends(monkeypatch: pytest.MonkeyPa
     names = [f"c{index}" for index in range(8)]
     cost = {name: {W8A8: 2.0**index, W4A8: 0.0} for index, name in enumerate(names)}
     damage = {name: {W8A8: 0.0, W4A8: 2.0**index} for index, name in enumerate(names)}
-    units = make_units({name: name for name in names}, dict.fromkeys(names, [W8A8, W4A8]))
+    units = make_units({name: name for name in names}, dict.fromkeys(names, (W8A8, W4A8)))
     found = pareto_front(units, damage, cost)
     assert len(found) <= 10
     assert [point.cost for point in spread_points(found, 2)] == [0, 255]

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
-from quantize_graphs import build, conv, op
+from sensitivity_graphs import branched
 
 from nibble import ort
 from nibble.errors import InputError, NibbleError
@@ -25,24 +25,6 @@ from nibble.quantize.sensitivity.sweep import Variant, fake_quantized
 
 W8A8, W4A8, W4A4 = LayerBits(8, 8), LayerBits(4, 8), LayerBits(4, 4)
 Open = Callable[..., Network]
-
-
-def branched() -> onnx.ModelProto:
-    """Return two heads, of which one is read on, skips and a tensor with two readers."""
-    return build(
-        [
-            conv("x", "c0", "w3"),
-            op("LeakyRelu", ["c0"], "l0", alpha=0.1),
-            conv("l0", "c1"),
-            op("Sigmoid", ["c1"], "s1"),
-            op("Mul", ["c1", "s1"], "m1"),
-            op("Concat", ["l0", "m1"], "cat", axis=1),
-            conv("cat", "y", "w8"),
-            op("Add", ["y", "m1"], "sum"),
-            conv("sum", "z"),
-        ],
-        ("y", "z"),
-    )
 
 
 def effects_of(network: Network, widths: list[LayerBits], metric: Any, workers: int = 1) -> Effects:

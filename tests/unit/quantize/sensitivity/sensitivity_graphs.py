@@ -1,0 +1,42 @@
+"""Small detectors with skips and several heads."""
+
+from __future__ import annotations
+
+import onnx
+from quantize_graphs import build, conv, op
+
+
+def branched() -> onnx.ModelProto:
+    """Return two heads, of which one is read on, skips and a tensor with two readers."""
+    return build(
+        [
+            conv("x", "c0", "w3"),
+            op("LeakyRelu", ["c0"], "l0", alpha=0.1),
+            conv("l0", "c1"),
+            op("Sigmoid", ["c1"], "s1"),
+            op("Mul", ["c1", "s1"], "m1"),
+            op("Concat", ["l0", "m1"], "cat", axis=1),
+            conv("cat", "y", "w8"),
+            op("Add", ["y", "m1"], "sum"),
+            conv("sum", "z"),
+        ],
+        ("y", "z"),
+    )
+
+
+def wide() -> onnx.ModelProto:
+    """Return a first convolution, five inner ones, of which two read one tensor, and a head; named as exporters do."""
+    return build(
+        [
+            conv("x", "/0/conv", "w3"),
+            op("LeakyRelu", ["/0/conv"], "l0", alpha=0.1),
+            conv("l0", "/1[a]"),
+            op("LeakyRelu", ["/1[a]"], "l1", alpha=0.1),
+            conv("l1", "/2"),
+            conv("l1", "/3"),
+            op("Add", ["/2", "/3"], "add"),
+            conv("add", "/4"),
+            conv("/4", "/5"),
+            conv("/5", "y"),
+        ]
+    )
