@@ -18,16 +18,18 @@ def register(app: typer.Typer) -> None:
 def quantize(
     model: Annotated[Path, typer.Argument(metavar="M.onnx", help="Float model, as `nibble import` writes it.")],
     calib: Annotated[Path, typer.Option("--calib", metavar="DIR", help="Folder of pictures to calibrate with.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="Q.onnx", help="Where to write the integer model.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="Q.onnx", help="Where to write the result.")],
     recipe: Annotated[str, typer.Option("--recipe", metavar="R", help="Built-in name or a YAML file.")] = "int8",
     images: Annotated[int | None, typer.Option(min=1, help="Use at most this many pictures.")] = None,
     seed: Annotated[int | None, typer.Option(help="Choose the pictures with this seed.")] = None,
     per_tensor: Annotated[bool, typer.Option("--per-tensor", help="One weight scale per tensor.")] = False,
     json_file: JsonOption = None,
 ) -> None:
-    """Quantize a float model to integers, with ranges calibrated on pictures.
+    """Quantize a float model, to integers or in its weights alone, calibrated on pictures.
 
-    Example: nibble quantize yolov4-tiny.onnx --calib coco/train2017 --recipe int8 -o yolov4-tiny-int8.onnx
+    Built-in recipes: see build_configs/recipes and docs/quantization.md.
+
+    Example: nibble quantize yolov4-tiny.onnx --calib coco/train2017 --recipe w4a8 -o yolov4-tiny-w4a8.onnx
     """
     from nibble import files
     from nibble.quantize.quantizer import quantize_file
@@ -46,3 +48,5 @@ def quantize(
         f"{output}: {summary.conv} convolutions, recipe {summary.recipe}, {summary.calibration_images} pictures, "
         f"{summary.seconds:.1f} s, {summary.peak_rss_mib:.0f} MiB"
     )
+    bits = ", ".join(f"{count} of {width} bits" for width, count in sorted(summary.weight_bits.items()))
+    out.print(f"weights: {bits}; {output.stat().st_size} bytes, SHA-256 {summary.sha256}")

@@ -35,6 +35,8 @@ def test_quantize_then_inspect(source: Path, pictures: Path, tmp_path: Path) -> 
     target, summary = tmp_path / "q.onnx", tmp_path / "q.json"
     printed = invoke("quantize", source, "--calib", pictures, "-o", target, "--json", summary)
     assert "3 convolutions, recipe int8, 3 pictures" in printed
+    assert f"weights: 3 of 8 bits; {target.stat().st_size} bytes, SHA-256" in printed
+    assert files.sha256(target) in printed.replace("\n", "")
     keys = ["recipe", "calibration_images", "seconds", "peak_rss_mib", "conv", "weight_bits", "sha256"]
     assert list(json.loads(summary.read_text())) == keys
 
@@ -52,6 +54,24 @@ def test_options_override_the_recipe(source: Path, pictures: Path, tmp_path: Pat
     invoke("quantize", source, "--calib", pictures, "-o", target, *options)
     assert json.loads(summary.read_text())["calibration_images"] == 2
     assert "per-tensor symmetric" in invoke("inspect", target)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "bits", "listed"),
+    [
+        ("w4a8", {"8": 2, "4": 1}, (4, 8, "dpu")),
+        ("int4-weight-only", {"32": 2, "4": 1}, (4, 32, "host")),
+    ],
+)
+def test_int4_recipes(
+    source: Path, pictures: Path, tmp_path: Path, recipe: str, bits: dict[str, int], listed: tuple[int, int, str]
+) -> None:
+    target, summary = tmp_path / "q.onnx", tmp_path / "q.json"
+    invoke("quantize", source, "--calib", pictures, "-o", target, "--recipe", recipe, "--json", summary)
+    assert json.loads(summary.read_text())["weight_bits"] == bits
+    assert "1 of 4 bits" in invoke("inspect", target, "--json", summary)
+    conv = json.loads(summary.read_text())["conv"][1]
+    assert (conv["weight_bits"], conv["activation_bits"], conv["runs_on"]) == listed
 
 
 @pytest.mark.parametrize("command", ["quantize", "inspect"])
