@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= auto
 PYTEST_ARGS ?=
-SOURCES := sw tests benchmarks hw/isa hw/rtl
+SOURCES := sw tests benchmarks notebooks hw/isa hw/rtl
 
 .DEFAULT_GOAL := help
 .PHONY: help demo finn test test-slow lint format isa clean
