@@ -74,6 +74,7 @@ def sensitivity(
 
     check_outputs([output, plot], [model, calib, Path(recipe), images, annotations])
     _check_options(metric, images, annotations, board, cycles)
+    _check_recipes(recipes, calib, images)
     network = open_network(model, calib, recipe)
     widths, high = parse_widths(bits, network.recipe), highest(network.recipe)
     free = [name for name in select(list(network.assigned), include or [], exclude or []) if name in network.inner()]
@@ -114,6 +115,18 @@ def _check_options(
         raise InputError("--metric ap", "no --images and --annotations", "pictures to measure AP on")
     if cycles and board is None:
         raise InputError("--cycles", "no --board", "the board whose cycles they are")
+
+
+def _check_recipes(folder: Path | None, *pictures: Path | None) -> None:
+    """Refuse, before any work, to mix recipes with pictures, and a file in place of the folder."""
+    from nibble.errors import InputError
+
+    if folder is None:
+        return
+    if any(folder.resolve() == each.resolve() for each in pictures if each):
+        raise InputError(folder, "the folder of the pictures", "another one for recipes")
+    if folder.exists() and not folder.is_dir():
+        raise InputError(folder, "a file", "a folder for recipes")
 
 
 def _slice(network: Network, images: Path | None, annotations: Path | None, limit: int) -> Slice | None:

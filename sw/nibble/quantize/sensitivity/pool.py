@@ -10,6 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Thread
 from typing import Any, Protocol, TypeVar
 
 from nibble.errors import NibbleError
@@ -103,6 +104,15 @@ def ray_cluster(address: str) -> Iterator[RayCluster]:
 def _start(job: Job[Any, Any]) -> None:
     global _job
     _job = job
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Wait for the process that started this one, and end too: a pool whose owner is killed would wait for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _work(task: Any) -> Any:

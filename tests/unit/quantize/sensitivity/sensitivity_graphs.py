@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import onnx
+from onnx import numpy_helper
 from quantize_graphs import build, conv, op
 
 
@@ -40,3 +42,17 @@ def wide() -> onnx.ModelProto:
             conv("/5", "y"),
         ]
     )
+
+
+def heads() -> onnx.ModelProto:
+    """Return a detector whose head decodes: one anchor and one class on each of 16 x 16 cells."""
+    weight = np.random.default_rng(3).standard_normal((6, 4, 3, 3)).astype(np.float32)
+    nodes = [
+        conv("x", "c0", "w3"),
+        op("LeakyRelu", ["c0"], "l0", alpha=0.1),
+        conv("l0", "c1"),
+        op("LeakyRelu", ["c1"], "l1", alpha=0.1),
+        conv("l1", "c2"),
+        conv("c2", "y", "w6", ""),
+    ]
+    return build(nodes, extra=[numpy_helper.from_array(weight, "w6")])

@@ -57,12 +57,12 @@ def _refuse(task: object) -> None:
 
 
 def test_errors_on_a_ray_cluster_are_one_line(cluster: RayCluster) -> None:
-    with pytest.raises(NibbleError, match="^no luck$"):
+    with pytest.raises(NibbleError, match=r"^no luck$"):
         list(cluster.map(_refuse, ["luck"]))
 
 
 def test_no_cluster_at_the_address() -> None:
     pytest.importorskip("ray", reason="opt-in: ray is not installed (extra `cluster`)")
-    with pytest.raises(NibbleError, match=r"^--address nowhere:1: found no Ray cluster \(.*\), expected one$"):
-        with ray_cluster("nowhere:1"):
-            pass
+    expected = r"^--address nowhere:1: found no Ray cluster \(.*\), expected one$"
+    with pytest.raises(NibbleError, match=expected), ray_cluster("nowhere:1"):
+        pass
