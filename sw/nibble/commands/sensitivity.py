@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from nibble.quantize.sensitivity.network import Network
     from nibble.quantize.sensitivity.pool import Pool
     from nibble.quantize.sensitivity.schemes import Scheme
-    from nibble.quantize.sensitivity.study import Pricing, Study
+    from nibble.quantize.sensitivity.study import Price, Study
 
 MOST_ROWS = 24
 """Of the table of layers, the most sensitive first; the file has all."""
@@ -65,8 +65,10 @@ def sensitivity(
 
     Example: nibble sensitivity yolov4-tiny.onnx --calib coco/train2017 --board pynq-z2 --recipes schemes -o s.json
     """
+    from nibble.errors import InputError
     from nibble.files import check_outputs, write_json
-    from nibble.quantize.sensitivity.network import open_network
+    from nibble.mixed import load_target, price_of, pricing_of, within
+    from nibble.quantize.sensitivity.network import load_integer_recipe, open_network
     from nibble.quantize.sensitivity.prediction import measure_schemes
     from nibble.quantize.sensitivity.schemes import select
     from nibble.quantize.sensitivity.study import Rules, Study
@@ -75,21 +77,29 @@ def sensitivity(
     check_outputs([output, plot], [model, calib, Path(recipe), images, annotations])
     _check_options(metric, images, annotations, board, cycles)
     _check_recipes(recipes, calib, images)
-    network = open_network(model, calib, recipe)
+    base = load_integer_recipe(recipe)
+    if board and base.form != "integer":
+        raise InputError("--board", f"a recipe of form {base.form}, which no DPU runs", "one of form integer")
+    network = open_network(model, calib, base)
     widths, high = parse_widths(bits, network.recipe), highest(network.recipe)
     free = [name for name in select(list(network.assigned), include or [], exclude or []) if name in network.inner()]
     truth = _slice(network, images, annotations, limit)
-    pricing = _pricing(network, board, dpu)
+    target = load_target(board, dpu) if board else None
     with ExitStack() as stack:
         effects = _effects(network, widths, metric, pictures, truth, _pool(stack, workers, address))
     _print_effects(effects, metric)
     lows = [width for width in widths if width != high]
-    study = Study(network.prepared.graph, network.recipe, network.assigned, high, lows, free, effects.damage(), pricing)
+    study = Study(network, high, lows, free, effects.damage(), pricing_of(network, target))
     schemes = study.candidates(Rules(top_k or [], threshold or [], points))
-    schemes += [study.mixed(cycles)] if cycles else []
+    schemes += [within(network, study, target, cycles)] if cycles and target else []
     if truth:
         float_ap = effects.reference if metric == "ap" else _precision(truth, network.model)
-        measure_schemes(study, schemes, float_ap, lambda made: _precision(truth, network.quantized(made)), measure)
+
+        def measured(made: IntegerRecipe) -> tuple[float, Price]:
+            quantized = network.quantized(made)
+            return _precision(truth, quantized), price_of(network, quantized, target)
+
+        measure_schemes(study, schemes, float_ap, measured, measure)
     _print_schemes(schemes)
     write_json(output, _summary(effects, metric, schemes))
     if recipes:
@@ -136,26 +146,6 @@ def _slice(network: Network, images: Path | None, annotations: Path | None, limi
     if images is None or annotations is None:
         return None
     return Slice(images, Annotations.read(annotations).first(limit), network.decoder)
-
-
-def _pricing(network: Network, board: str | None, dpu: str | None) -> Pricing:
-    """Return what gives a recipe's model its bytes, and its cycles where there is a board."""
-    from nibble.config import load_board, load_dpu
-    from nibble.quantize.sensitivity.study import Price
-    from nibble.targets.dpu.price import price_model
-
-    chosen = load_board(board) if board else None
-    size = load_dpu(dpu or chosen.dpu) if chosen else None
-
-    def price(recipe: IntegerRecipe) -> Price:
-        model = network.sketched(recipe)
-        if chosen is None or size is None or recipe.form != "integer":
-            return Price(model.ByteSize())
-        cycles = price_model(model, network.path, chosen, size)
-        of_layers = {name: cycles.of_nodes.get(f"{name}_quant", 0) for name in network.assigned}
-        return Price(model.ByteSize(), cycles.total, of_layers)
-
-    return price
 
 
 def _pool(stack: ExitStack, workers: int | None, address: str | None) -> Pool:

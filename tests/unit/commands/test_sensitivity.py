@@ -106,6 +106,37 @@ def test_mixed_within_cycles(nibble: Nibble) -> None:
     assert errors.startswith("nibble: --cycles: found 5, expected at least ")
 
 
+def test_quantize_within_cycles(nibble: Nibble) -> None:
+    target = ["--board", "pynq-z2", "--dpu", "tiny"]
+    quantize = ["quantize", "m.onnx", "--calib", "calib", "-o", "q.onnx", "--json", "q.json"]
+
+    def compiled() -> int:
+        assert nibble("compile", "q.onnx", *target, "-o", "p.dpu", "--json", "c.json")[0] == 0
+        return int(json.loads(Path("c.json").read_text())["predicted_cycles"])
+
+    assert nibble(*quantize)[0] == 0
+    limit = compiled() * 95 // 100
+    assert nibble(*quantize, "--cycles", str(limit), *target)[0] == 0
+    assert compiled() <= limit
+    assert 0 < json.loads(Path("q.json").read_text())["weight_bits"]["4"] < 5
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ([], "--cycles: found no --board, expected the board whose cycles they are"),
+        (["--board", "pynq-z2", "--recipe", "int8-reference"], "int8-reference: found a recipe without integer conv"),
+        (["--board", "pynq-z2", "--recipe", "int4-weight-only"], "int4-weight-only: found a recipe without integer c"),
+        (["--board", "pynq-z2"], "--cycles: found 9, expected at least "),
+    ],
+)
+def test_bad_cycles_of_quantize(nibble: Nibble, options: list[str], line: str) -> None:
+    code, _, errors = nibble("quantize", "m.onnx", "--calib", "calib", "-o", "q.onnx", "--cycles", "9", *options)
+    assert code == 2
+    assert errors.startswith(f"nibble: {line}")
+    assert not Path("q.onnx").exists()
+
+
 def test_weight_only_with_average_precision(nibble: Nibble) -> None:
     command = ["sensitivity", "d.onnx", *COMMAND[2:], "--recipe", "int4-weight-only", "--metric", "ap"]
     code, text, errors = nibble(*command, "--images", "calib", "--annotations", "a.json", "--points", "3")

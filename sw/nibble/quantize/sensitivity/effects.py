@@ -22,7 +22,7 @@ GROUPS = 4
 Track = Callable[[int, int], None]
 
 
-def _silent(done: int, every: int) -> None:
+def silent(done: int, every: int) -> None:
     """Show no progress."""
 
 
@@ -74,7 +74,7 @@ def measure_effects(
     inputs: PictureInputs,
     metric: Metric,
     pool: Pool,
-    track: Track = _silent,
+    track: Track = silent,
 ) -> Effects:
     """Try all `variants` on all `inputs`; `track` is told the tasks done and those in all.
 

@@ -48,22 +48,26 @@ class Network:
         )
 
 
-def open_network(path: Path, calibration: Path, recipe: str) -> Network:
-    """Open a float model with a recipe (YAML file or built-in name) and pictures, as many as the recipe takes.
+def open_network(path: Path, calibration: Path, recipe: IntegerRecipe) -> Network:
+    """Open a float model with a recipe and pictures, as many as the recipe takes.
 
-    Raises InputError naming the file at fault, also for a recipe of onnxruntime's quantizer and for a model without
-    convolutions.
+    Raises InputError naming the file at fault, also for a model without convolutions.
     """
-    chosen = load_recipe(recipe)
-    if not isinstance(chosen, IntegerRecipe):
-        raise InputError(recipe, "writer: onnxruntime", "a recipe with writer: nibble")
     model = load_model(path)
     decoder, prepared = read_decoder(model, path), prepare(model, path)
-    assigned = assign_bits(prepared.graph, chosen, path)
+    assigned = assign_bits(prepared.graph, recipe, path)
     if not assigned:
         raise InputError(path, "no two-dimensional convolution with constant weights", "at least one")
-    pictures = PictureInputs(choose_pictures(calibration, chosen.images, chosen.seed), decoder.preprocess)
-    return Network(path, model, prepared, decoder, chosen, assigned, pictures)
+    pictures = PictureInputs(choose_pictures(calibration, recipe.images, recipe.seed), decoder.preprocess)
+    return Network(path, model, prepared, decoder, recipe, assigned, pictures)
+
+
+def load_integer_recipe(source: str) -> IntegerRecipe:
+    """Read a recipe as `load_recipe` does; raises InputError also for one of onnxruntime's quantizer."""
+    recipe = load_recipe(source)
+    if not isinstance(recipe, IntegerRecipe):
+        raise InputError(source, "writer: onnxruntime", "a recipe with writer: nibble")
+    return recipe
 
 
 def _quick(recipe: IntegerRecipe) -> IntegerRecipe:

@@ -8,16 +8,17 @@ import numpy as np
 
 from nibble.quantize.recipe import IntegerRecipe
 from nibble.quantize.sensitivity.schemes import Scheme
-from nibble.quantize.sensitivity.study import Study
+from nibble.quantize.sensitivity.study import Price, Study
 
-Measuring = Callable[[IntegerRecipe], float]
-"""Measures the AP of the network as a recipe makes it."""
+Measuring = Callable[[IntegerRecipe], tuple[float, Price]]
+"""Measures the AP and the price of the network as a recipe makes it."""
 
 
 def measure_schemes(study: Study, schemes: Sequence[Scheme], float_ap: float, measuring: Measuring, count: int) -> None:
     """Measure the schemes with least and most damage, predict the others between them, then measure `count` more.
 
-    These are spread evenly by damage. They keep their prediction; those of the rest are made anew from all measured.
+    These are spread evenly by damage. They keep their predicted AP; those of the rest are made anew from all measured.
+    Bytes and cycles of the measured ones become those of the real network.
     """
     ordered = sorted(schemes, key=lambda scheme: scheme.damage)
     last = len(ordered) - 1
@@ -25,7 +26,8 @@ def measure_schemes(study: Study, schemes: Sequence[Scheme], float_ap: float, me
     for chosen in (ends, inner):
         for scheme in (ordered[index] for index in sorted(chosen)):
             if scheme.ap is None:
-                scheme.ap = measuring(study.recipe_of(scheme))
+                scheme.ap, price = measuring(study.recipe_of(scheme))
+                scheme.bytes, scheme.predicted_cycles = price.bytes, price.cycles
         _predict(ordered, float_ap)
 
 

@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 
-import onnx
-
 from nibble.errors import InputError
 from nibble.quantize.layers import LayerBits
 from nibble.quantize.plan import make_plan
@@ -22,6 +20,7 @@ from nibble.quantize.sensitivity.front import (
     spread_points,
     total,
 )
+from nibble.quantize.sensitivity.network import Network
 from nibble.quantize.sensitivity.schemes import Scheme, below, least_sensitive, low_units, scheme_recipe
 
 TRIES = 8
@@ -52,23 +51,22 @@ class Rules:
 
 
 class Study:
-    """Schemes of a prepared float network.
+    """Schemes of a network.
 
-    `assigned` are the bits that `recipe` gives; the convolutions `free` may have `high` or one of `lows` instead;
-    `damage` is what each of these does.
+    Its recipe gives the bits `assigned`; the convolutions `free` may have `high` or one of `lows` instead; `damage` is
+    what each of these does.
     """
 
     def __init__(
         self,
-        graph: onnx.GraphProto,
-        recipe: IntegerRecipe,
-        assigned: Assignment,
+        network: Network,
         high: LayerBits,
         lows: Sequence[LayerBits],
         free: Iterable[str],
         damage: Table,
         pricing: Pricing,
     ) -> None:
+        graph, recipe, assigned = network.prepared.graph, network.recipe, network.assigned
         self.recipe, self.assigned, self._pricing = recipe, assigned, pricing
         self.high, self.lows = high, lows
         self.choices = {name: [bits] for name, bits in assigned.items()}
@@ -93,25 +91,26 @@ class Study:
         schemes = [self._scheme("base", self.assigned), *self._by_rules(rules)]
         return self._priced([*schemes, *self._of_front("cycles", rules.points), *self._of_front("bytes", rules.points)])
 
-    def mixed(self, cycles: int) -> Scheme:
-        """Return the scheme of least damage found that takes at most so many cycles, as compiled.
+    def mixed(self, cycles: int, reserve: int = 0) -> Scheme:
+        """Return the scheme of least damage found that takes at most so many cycles, less `reserve`, as compiled.
 
         What the sum over the convolutions leaves out, as in pools of 4-bit tensors, moves the next try. Raises
         InputError when no scheme takes so few.
         """
         front = self.front("cycles")
         least = self._named("mixed", front[0])
-        if (least.predicted_cycles or 0) > cycles:
-            raise InputError("--cycles", f"{cycles}", f"at least {least.predicted_cycles}, which the network takes")
+        limit, fewest = cycles - reserve, least.predicted_cycles or 0
+        if fewest > limit:
+            raise InputError("--cycles", f"{cycles}", f"at least {fewest + reserve}, which the network takes")
         best, tried = least, {0}
-        allowed = front[0].cost + cycles - (least.predicted_cycles or 0)
+        allowed = front[0].cost + limit - fewest
         for _ in range(TRIES):
             index = bisect_right(front, allowed, key=lambda point: point.cost) - 1
             if index in tried or index < 0:
                 break
             tried.add(index)
             scheme = self._named("mixed", front[index])
-            spare = cycles - (scheme.predicted_cycles or 0)
+            spare = limit - (scheme.predicted_cycles or 0)
             best = scheme if spare >= 0 and scheme.damage < best.damage else best
             allowed = front[index].cost + (spare or -1)
         return best

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from nibble.onnx_io import save_model
-from nibble.quantize.sensitivity.network import Network, open_network
+from nibble.quantize.sensitivity.network import Network, load_integer_recipe, open_network
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
 
@@ -34,6 +34,6 @@ def network(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Callabl
 
         path = tmp_path_factory.mktemp("model") / "m.onnx"
         save_model(model or detector(), path)  # type: ignore[arg-type]
-        return open_network(path, pictures, recipe)
+        return open_network(path, pictures, load_integer_recipe(recipe))
 
     return opened

@@ -12,7 +12,7 @@ from nibble.errors import InputError
 from nibble.quantize.inspection import inspect_graph
 from nibble.quantize.layers import LayerBits, assign_bits
 from nibble.quantize.recipe import IntegerRecipe, load_recipe
-from nibble.quantize.sensitivity.network import Network, open_network
+from nibble.quantize.sensitivity.network import Network, load_integer_recipe
 from nibble.quantize.sensitivity.prediction import measure_schemes, predict
 from nibble.quantize.sensitivity.schemes import Scheme, recipe_text, select
 from nibble.quantize.sensitivity.study import Price, Rules, Study
@@ -38,9 +38,7 @@ def pricing(network: Network, rest: int = 7) -> Callable[[IntegerRecipe], Price]
 
 def study(network: Network, free: Sequence[str] = INNER, lows: Sequence[LayerBits] = (W4A8, W4A4)) -> Study:
     damage = {name: {W4A8: value, W4A4: 2 * value} for name, value in DAMAGE.items()}
-    return Study(
-        network.prepared.graph, network.recipe, network.assigned, W8A8, lows, free, damage, pricing(network)
-    )  # fmt: skip
+    return Study(network, W8A8, lows, free, damage, pricing(network))
 
 
 def low(scheme: Scheme, bits: LayerBits) -> list[str]:
@@ -98,6 +96,13 @@ def test_too_few_cycles(opened: Network) -> None:
         study(opened).mixed(455)
 
 
+def test_reserve(opened: Network) -> None:
+    assert study(opened).mixed(560, 4).predicted_cycles == 556
+    assert study(opened).mixed(560, 5).predicted_cycles != 556
+    with pytest.raises(InputError, match=r"^--cycles: found 456, expected at least 457, which the network takes$"):
+        study(opened).mixed(456, 1)
+
+
 def test_what_is_not_free_stays(opened: Network) -> None:
     scheme = study(opened, free=["/2", "/4"]).mixed(657)
     assert low(scheme, W4A4) == ["/4"]
@@ -128,9 +133,9 @@ def test_measuring_starts_with_the_ends_and_predicts_between(opened: Network) ->
     schemes = chosen.candidates(Rules(points=5))
     asked: list[IntegerRecipe] = []
 
-    def measuring(recipe: IntegerRecipe) -> float:
+    def measuring(recipe: IntegerRecipe) -> tuple[float, Price]:
         asked.append(recipe)
-        return 0.5 - 0.1 * len(asked)
+        return 0.5 - 0.1 * len(asked), Price(1, 2)
 
     measure_schemes(chosen, schemes, 0.5, measuring, 1)
     ordered = sorted(schemes, key=lambda scheme: scheme.damage)
@@ -138,6 +143,7 @@ def test_measuring_starts_with_the_ends_and_predicts_between(opened: Network) ->
     assert sum(scheme.ap is not None for scheme in schemes) == len(asked) == 3
     predicted = [scheme.predicted_ap for scheme in ordered]
     assert all(one is not None and 0.19 < one < 0.41 for one in predicted)
+    assert all((scheme.bytes, scheme.predicted_cycles) == (1, 2) for scheme in schemes if scheme.ap is not None)
     middle = next(scheme for scheme in ordered[1:-1] if scheme.ap is not None)
     assert middle.ap == pytest.approx(0.2)
     assert middle.predicted_ap == pytest.approx(predict([(0, 0.5), (0, 0.4), (ordered[-1].damage, 0.3)], middle.damage))
@@ -178,8 +184,8 @@ def test_widths(opened: Network, network: Open) -> None:
         parse_widths(["4/8"], weights)
 
 
-def test_reference_recipes_are_refused(opened: Network, pictures: Path) -> None:
+def test_reference_recipes_are_refused() -> None:
     with pytest.raises(
         InputError, match=r"^int8-reference: found writer: onnxruntime, expected a recipe with writer: n"
     ):
-        open_network(opened.path, pictures, "int8-reference")
+        load_integer_recipe("int8-reference")
