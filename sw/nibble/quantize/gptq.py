@@ -71,7 +71,7 @@ class Gptq:
             end = min(start + _ROWS, len(goal))
             for j in range(start, end):
                 free = target[j] - self.feedback[j, start:j] @ error[start:j]
-                codes[j] = np.rint(free / step[j]).clip(-self.grid.limit, self.grid.limit)
+                codes[j] = np.rint(free / step[j]).clip(*self.grid.limits)
                 error[j] = codes[j] * step[j] - goal[j]
             target[end:] -= self.feedback[end:, start:end] @ error[start:end]
         return codes
@@ -85,7 +85,7 @@ class Gptq:
             moved = np.zeros_like(goal[start:end])
             for j in range(start, end):
                 here = slope[j] + self.hessian[j, start:j] @ moved[: j - start]
-                wanted = np.rint(codes[j] - here / (diagonal[j] * step[j])).clip(-self.grid.limit, self.grid.limit)
+                wanted = np.rint(codes[j] - here / (diagonal[j] * step[j])).clip(*self.grid.limits)
                 moved[j - start] = (wanted - codes[j]) * step[j]
                 codes[j] = wanted
             slope += self.hessian[:, start:end] @ moved

@@ -17,6 +17,7 @@ from nibble.errors import InputError
 from nibble.onnx_io import load_model, read_decoder, save_model
 from nibble.quantize.assign import assign, input_params, observed
 from nibble.quantize.calibrate import observe
+from nibble.quantize.equalize import equalize
 from nibble.quantize.inspection import inspect_graph
 from nibble.quantize.layers import FLOAT_BITS, LayerBits, assign_bits
 from nibble.quantize.pictures import Inputs, PictureInputs, choose_pictures
@@ -25,6 +26,7 @@ from nibble.quantize.prepare import OPSET, lower_opset, prepare
 from nibble.quantize.recipe import ActivationRecipe, IntegerRecipe, ReferenceRecipe
 from nibble.quantize.solve import solve_weights
 from nibble.quantize.weight_only import OLD_IR_VERSION, OLD_OPSET, PACKED_OPSET, write_weights
+from nibble.quantize.windows import Windows
 from nibble.quantize.writer import write_graph
 from nibble.yolo.spec import Preprocess
 
@@ -116,18 +118,20 @@ def _quantize(
 
         return quantize_reference(prepared, inputs, recipe.per_channel, where)
     bits = assign_bits(prepared.graph, recipe, where)
+    if recipe.equalize:
+        prepared = equalize(prepared, bits, recipe, inputs, where)
+    windows = Windows(inputs, recipe.windows, preprocess, recipe.seed)
     if recipe.activations is None:
-        weights = solve_weights(prepared, bits, {}, recipe, inputs, where)
+        weights = solve_weights(prepared, bits, {}, recipe, windows, where)
         written = write_weights(prepared, weights, recipe.weights.storage)
         packed = recipe.weights.storage == "packed"
         return lower_opset(written, where, OLD_OPSET, OLD_IR_VERSION) if packed else written
-    return _integer(prepared, inputs, preprocess, recipe, recipe.activations, bits, where)
+    return _integer(prepared, windows, recipe, recipe.activations, bits, where)
 
 
 def _integer(
     prepared: onnx.ModelProto,
-    inputs: Inputs,
-    preprocess: Preprocess,
+    windows: Windows,
     recipe: IntegerRecipe,
     activations: ActivationRecipe,
     bits: Mapping[str, LayerBits],
@@ -135,9 +139,9 @@ def _integer(
 ) -> onnx.ModelProto:
     floats = [name for name, each in bits.items() if each.weight_bits == FLOAT_BITS]
     plan = make_plan(prepared.graph, recipe.share_concat_scales, floats)
-    histograms = observe(prepared, observed(plan), inputs, where)
-    params = assign(plan, prepared.graph, bits, histograms, input_params(preprocess), activations)
-    weights = solve_weights(prepared, bits, params, recipe, inputs, where)
+    histograms = observe(prepared, observed(plan), windows.inputs, where)
+    params = assign(plan, prepared.graph, bits, histograms, input_params(windows.preprocess), activations)
+    weights = solve_weights(prepared, bits, params, recipe, windows, where)
     return write_graph(prepared, plan, params, weights, recipe.conv_n_bits)
 
 

@@ -99,6 +99,8 @@ class IntegerRecipe(_Recipe):
     """Our graph: integer (uint8 activations, heads as int32 accumulators), or float with low-bit weights."""
 
     writer: Literal["nibble"]
+    windows: Annotated[int, Field(ge=0)]
+    """Windows of each picture, at other scales, that methods for weights look at besides."""
     form: Literal["integer", "weight-only"]
     """Convolutions in integers, or weights dequantized before float ones."""
     weights: WeightRecipe
@@ -107,7 +109,7 @@ class IntegerRecipe(_Recipe):
     edges: EdgeRecipe
     layers: list[LayerRecipe]
     """Exceptions to all of the above; the last that matches wins."""
-    equalize: Literal[False]
+    equalize: bool
     """Whether factors move between convolutions where that is exact."""
     bias_correction: bool
     """Whether biases take up the mean error of the weights."""

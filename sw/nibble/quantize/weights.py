@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-LIMITS = {4: 7, 8: 127}
-"""The largest code by bits. Symmetric: -128 is never used, as two multiplications per DSP need."""
+LIMITS = {4: (-8, 7), 8: (-127, 127)}
+"""The least and the largest code by bits. -128 is never used, as two multiplications per DSP need."""
 BIAS_LIMIT = 2.0**23
 """The largest code of a bias."""
 _SMALLEST_SCALE = 2.0**-60
@@ -26,8 +26,8 @@ class Grid:
     block: int | None = None
 
     @property
-    def limit(self) -> int:
-        """The largest code; the smallest is its negative."""
+    def limits(self) -> tuple[int, int]:
+        """The least and the largest code."""
         return LIMITS[self.bits]
 
     def starts(self, columns: int) -> range:
@@ -61,7 +61,7 @@ def expanded(scale: Floats, grid: Grid, columns: int) -> Floats:
 
 
 def quantize_weights(weight: Floats, bias: Floats, grid: Grid, input_scale: float | None = None) -> Weights:
-    """Return the nearest codes of `weight` [M, C/groups, kh, kw], the largest magnitude on the largest code.
+    """Return the nearest codes of `weight` [M, C/groups, kh, kw], the scale so small that none is clipped.
 
     `input_scale` as for `smallest_scale`.
     """
@@ -74,13 +74,15 @@ def quantize_weights(weight: Floats, bias: Floats, grid: Grid, input_scale: floa
 def nearest(channels: Floats, scale: Floats, grid: Grid) -> Floats:
     """Return the nearest codes of `channels` [M, columns] for a `scale` of [1], [M] or [M, blocks]."""
     codes = np.rint(channels / expanded(scale, grid, channels.shape[1]))
-    return np.asarray(codes.clip(-grid.limit, grid.limit), np.float32)
+    return np.asarray(codes.clip(*grid.limits), np.float32)
 
 
 def absmax(channels: Floats, grid: Grid) -> Floats:
-    """Return scales [M, blocks] that put the largest magnitude of `channels` [M, columns] on the largest code."""
+    """Return the least scales [M, blocks] with which no weight of `channels` [M, columns] is clipped."""
     starts = np.array(grid.starts(channels.shape[1]))
-    return np.asarray(np.maximum.reduceat(np.abs(channels), starts, axis=1) / np.float32(grid.limit), np.float32)
+    low, high = (np.float32(limit) for limit in grid.limits)
+    largest, least = np.maximum.reduceat(channels, starts, axis=1), np.minimum.reduceat(channels, starts, axis=1)
+    return np.asarray(np.maximum(largest / high, least / low), np.float32)
 
 
 def smallest_scale(bias: Floats, input_scale: float | None) -> npt.NDArray[np.float64]:
