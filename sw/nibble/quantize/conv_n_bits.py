@@ -5,8 +5,6 @@ onnxruntime puts the body, standard operators, in the place of the call. `nibble
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import onnx
 from onnx import AttributeProto, FunctionProto, TensorProto, helper
 
@@ -45,15 +43,6 @@ def definition() -> FunctionProto:
         DOMAIN, NAME, _INPUTS, ["y"], [cast, convolution], opset, attributes=["bits", *_WINDOW], doc_string=_DOC
     )
     return function
-
-
-def call(
-    name: str, operands: Iterable[str], output: str, bits: int, window: Iterable[AttributeProto]
-) -> onnx.NodeProto:
-    """Return the node that calls the function with operands in the order of QLinearConv and attributes of Conv."""
-    node = helper.make_node(NAME, list(operands), [output], name=name, domain=DOMAIN, bits=bits)
-    node.attribute.extend(window)
-    return node
 
 
 def define(model: onnx.ModelProto) -> None:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import onnx
 from onnx import AttributeProto, TensorProto, helper, numpy_helper
 
-from nibble.quantize import conv_n_bits as function
+from nibble.quantize import conv_n_bits
 from nibble.quantize.four_bit import four_bit
 from nibble.quantize.plan import Mode, Plan
 from nibble.quantize.ranges import LEVELS, Params
@@ -27,14 +27,14 @@ def write_graph(
     plan: Plan,
     params: Mapping[str, Params],
     weights: Mapping[str, Weights],
-    conv_n_bits: bool = False,
+    calls: bool = False,
 ) -> onnx.ModelProto:
     """Return the integer form of a prepared `model`.
 
     `params` holds the scale of every tensor in `plan.codes`, `weights` those of every convolution in integers.
-    With `conv_n_bits`, convolutions with 4-bit weights are calls of that function, but heads, which have no scale.
+    With `calls`, convolutions with 4-bit weights are calls of ConvNBits, but heads, which have no scale.
     """
-    writer = _Writer(model.graph, plan, params, weights, conv_n_bits)
+    writer = _Writer(model.graph, plan, params, weights, calls)
     written = onnx.ModelProto(ir_version=model.ir_version, producer_name="nibble")
     written.opset_import.extend(entry for entry in model.opset_import if entry.domain != MICROSOFT)
     written.opset_import.append(helper.make_opsetid(MICROSOFT, 1))
@@ -44,8 +44,8 @@ def write_graph(
     written.graph.output.extend(model.graph.output)
     written.graph.node.extend(writer.nodes)
     written.graph.initializer.extend(writer.initializers())
-    if any(function.is_call(node) for node in writer.nodes):
-        function.define(written)
+    if any(conv_n_bits.is_call(node) for node in writer.nodes):
+        conv_n_bits.define(written)
     return written
 
 
@@ -56,9 +56,9 @@ class _Writer:
         plan: Plan,
         params: Mapping[str, Params],
         weights: Mapping[str, Weights],
-        conv_n_bits: bool,
+        calls: bool,
     ) -> None:
-        self.plan, self.params, self.weights, self.conv_n_bits = plan, params, weights, conv_n_bits
+        self.plan, self.params, self.weights, self.calls = plan, params, weights, calls
         self.sources = set(plan.sources)
         self.constants = {tensor.name: tensor for tensor in graph.initializer}
         self.nodes: list[onnx.NodeProto] = []
@@ -84,7 +84,7 @@ class _Writer:
     def _conv(self, node: onnx.NodeProto) -> None:
         data, output, weights = node.input[0], self._result(node), self.weights[node.name]
         bias = quantize_bias(weights.bias, self.params[data].scale, weights.scale)
-        calls = self.conv_n_bits and weights.grid.bits == 4
+        calls = self.calls and weights.grid.bits == 4
         operands = [
             *self._codes(data),
             self._stored(node, weights) if calls else self._weight_codes(node, weights),
@@ -94,9 +94,8 @@ class _Writer:
             self._constant(f"{node.name}_bias_quantized", bias),
         ]
         if calls:
-            opened = self._open(output)
-            self.nodes.append(function.call(f"{node.name}_quant", operands, opened, weights.grid.bits, node.attribute))
-            self._close(output)
+            bits = helper.make_attribute("bits", weights.grid.bits)
+            self._emit(conv_n_bits.NAME, node, operands, output, conv_n_bits.DOMAIN, [bits])
         else:
             self._emit("QLinearConv", node, operands, output)
 
@@ -195,8 +194,18 @@ class _Writer:
             self.added[name] = numpy_helper.from_array(np.ascontiguousarray(value).reshape(np.shape(value)), name)
         return name
 
-    def _emit(self, kind: str, node: onnx.NodeProto, operands: list[str], output: str, domain: str = "") -> None:
-        self._append(kind, f"{node.name}_quant", operands, self._open(output), domain, node.attribute)
+    def _emit(
+        self,
+        kind: str,
+        node: onnx.NodeProto,
+        operands: list[str],
+        output: str,
+        domain: str = "",
+        more: Iterable[AttributeProto] = (),
+    ) -> None:
+        """Add the form of `node` that writes the codes of `output`, with its attributes and `more`."""
+        attributes = [*more, *node.attribute]
+        self._append(kind, f"{node.name}_quant", operands, self._open(output), domain, attributes)
         self._close(output)
 
     def _open(self, tensor: str) -> str:
