@@ -29,7 +29,7 @@ def compile_graph(graph: ir.IntegerGraph, board: Board, dpu: DpuConfig) -> Progr
     """Return the program of `graph`, as `lower` gives it. Raises UnsupportedError when it is empty or does not fit."""
     graph = optimize(_leave_to_host(graph))
     machine = Machine(dpu, board)
-    ops = fold_pools(narrow(batch_hosts(split_pools(legalize(graph)))), graph, machine)
+    ops = fold_pools(narrow(batch_hosts(split_pools(legalize(graph))), dpu.outputs), graph, machine)
     placement = place(ops, graph, dpu)
     if not placement.ops:
         raise UnsupportedError(dpu.name, "a graph that computes nothing")

@@ -7,25 +7,43 @@ that a table-less pool connects, share the shift.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from nibble.targets.dpu import sums
 from nibble.targets.dpu.ops import AnyOp, BinaryOp, ConcatOp, ConvOp, HostOp, Op, PoolOp, SelectOp, UpsampleOp
 
 Range = tuple[int, int]
 Array = TypeVar("Array", bound=npt.NDArray[Any])
-BYTE, NIBBLE, SUM16 = (-128, 127), (-8, 7), (-(1 << 15), (1 << 15) - 1)
+BYTE, NIBBLE = (-128, 127), (-8, 7)
 
 
-def narrow(ops: Sequence[AnyOp]) -> list[AnyOp]:
-    """Return `ops` with all tensors and weights in 4 bits that fit them; what the host writes stays in 8."""
+def narrow(ops: Sequence[AnyOp], outputs: int) -> list[AnyOp]:
+    """Return `ops` with all tensors and weights in 4 bits that fit them; what the host writes stays in 8.
+
+    Convolutions are split where only some of their channels fit two columns a step of an array with `outputs` lanes.
+    """
     known = ranges(ops)
     shifts = _shifts(ops, known)
-    return [_rewrite(op, shifts, known) for op in ops]
+    added = {name for op in ops if isinstance(op, BinaryOp) for name in op.inputs}
+    return [part for op in ops for part in _parts(_rewrite(op, shifts), known, shifts, added, outputs)]
+
+
+def _parts(
+    op: AnyOp, known: Mapping[str, Range], shifts: Mapping[str, int], added: Container[str], outputs: int
+) -> Sequence[AnyOp]:
+    """Split a convolution, unless lanes of its result must meet another's."""
+    if not isinstance(op, ConvOp) or op.inputs[0] not in shifts:
+        return [op]
+    low, high = (code - shifts[op.inputs[0]] for code in known[op.inputs[0]])
+    fits = sums.fitting(op, (low, high))
+    if op.weight_bits != 4 or op.window.strides[1] != 1 or op.scale is None or op.output in added:
+        return [replace(op, sums16=bool(fits.all()))]
+    return sums.split(op, fits, outputs)
 
 
 def ranges(ops: Sequence[AnyOp]) -> dict[str, Range]:
@@ -103,13 +121,11 @@ def _moved(op: AnyOp, group: set[str]) -> Iterable[tuple[int, Range]]:
         yield op.b_zero, BYTE
 
 
-def _rewrite(op: AnyOp, shifts: Mapping[str, int], known: Mapping[str, Range]) -> AnyOp:
+def _rewrite(op: AnyOp, shifts: Mapping[str, int]) -> AnyOp:
     reader = _READERS.get(type(op))
     if reader is None or not isinstance(op, Op):
         return op
     moved = reader(op, [shifts.get(name, 0) for name in op.inputs])
-    if isinstance(moved, ConvOp) and moved.inputs[0] in shifts:
-        moved = replace(moved, sums16=_sums16(moved, known[moved.inputs[0]], shifts[moved.inputs[0]]))
     return _write(moved, shifts[op.output]) if op.output in shifts else moved
 
 
@@ -147,13 +163,3 @@ def _write(op: Op, shift: int) -> Op:
     if isinstance(op, ConvOp | BinaryOp):
         return replace(op, shift=shift, zero=op.zero - shift, low=op.low - shift, high=op.high - shift)
     return replace(op, shift=shift)
-
-
-def _sums16(op: ConvOp, codes: Range, shift: int) -> bool:
-    """Tell whether every sum of `op`, whose input is stored less `shift`, fits 16 bits."""
-    stored = [code - shift for code in codes] + ([op.pad] if any(op.window.pads) else [])
-    products = op.weights.astype(np.int64)[..., None] * np.array([min(stored), max(stored)])
-    axes = (1, 2, 3)
-    lowest = op.bias + products.min(axis=-1).sum(axis=axes)
-    highest = op.bias + products.max(axis=-1).sum(axis=axes)
-    return bool(lowest.min() >= SUM16[0] and highest.max() <= SUM16[1])

@@ -124,7 +124,7 @@ class Drawing:
         out = self.tensor((1, out_channels, *size), dtype)
         if requantize is not None:
             requantize = self.within(requantize, out)
-        most = (9, 9) if small else (31, 15)
+        most = self.choice((9, 9), (15, 15)) if small else (31, 15)
         bias = self.random.integers(-(2 ** self.integer(0, most[0])), 2 ** most[1], out_channels).astype(np.int32)
         fields = {"weights": weights, "bias": bias, "x_zero": x_zero, "weight_bits": bits}
         self.node(ir.Conv, (x.name,), out, **fields, **window, groups=groups, requantize=requantize)
