@@ -9,7 +9,7 @@ import onnx
 from nibble.config import Board, DpuConfig, load_board, load_dpu
 from nibble.quantize.layers import LayerBits
 from nibble.quantize.recipe import IntegerRecipe
-from nibble.quantize.sensitivity.effects import Track, make_variants, measure_effects, silent
+from nibble.quantize.sensitivity.effects import Track, silent, try_convolutions
 from nibble.quantize.sensitivity.metrics import Cosine
 from nibble.quantize.sensitivity.network import Network, open_network
 from nibble.quantize.sensitivity.pool import processes
@@ -63,8 +63,7 @@ def mixed_recipe(
     network = open_network(model, calibration, recipe)
     pictures = network.calibration.part(0, PICTURES)
     high = highest(recipe)
-    variants = make_variants(network, [high, LOW], pictures)
-    damage = measure_effects(network, variants, pictures, Cosine(), processes(None), track).damage()
+    damage = try_convolutions(network, [high, LOW], pictures, pictures, Cosine(), processes(None), track).damage()
     free = [name for name in network.assigned if name in network.inner()]
     study = Study(network, high, [LOW], free, damage, pricing_of(network, target))
     return study.recipe_of(within(network, study, target, cycles))

@@ -157,14 +157,13 @@ def _pool(stack: ExitStack, workers: int | None, address: str | None) -> Pool:
 def _effects(
     network: Network, widths: Sequence[LayerBits], metric: str, count: int, truth: Slice | None, pool: Pool
 ) -> Effects:
-    from nibble.quantize.sensitivity.effects import make_variants, measure_effects
+    from nibble.quantize.sensitivity.effects import try_convolutions
     from nibble.quantize.sensitivity.metrics import head_metric
 
     calibration = network.calibration.part(0, count)
-    variants = make_variants(network, widths, calibration)
     judge, inputs = (truth.metric(), truth.inputs()) if truth and metric == "ap" else (head_metric(metric), calibration)
     with progress_of("Trying convolutions") as track:
-        return measure_effects(network, variants, inputs, judge, pool, track)
+        return try_convolutions(network, widths, calibration, inputs, judge, pool, track)
 
 
 def _precision(truth: Slice, model: onnx.ModelProto) -> float:

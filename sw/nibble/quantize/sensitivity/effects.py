@@ -16,6 +16,7 @@ from nibble.quantize.sensitivity.network import Network
 from nibble.quantize.sensitivity.pool import Pool
 from nibble.quantize.sensitivity.sweep import Key, Parts, Sweep, Task, Variant
 from nibble.quantize.solve import solve_weights
+from nibble.quantize.windows import Windows
 
 GROUPS = 4
 """Of convolutions: each runs the float network anew, which costs little, and keeps fewer tensors."""
@@ -51,9 +52,28 @@ class Effects:
         return table
 
 
+def try_convolutions(
+    network: Network,
+    widths: Sequence[LayerBits],
+    calibration: Inputs,
+    inputs: PictureInputs,
+    metric: Metric,
+    pool: Pool,
+    track: Track = silent,
+) -> Effects:
+    """Try every convolution at all `widths`, with codes and ranges from `calibration`, on all `inputs`.
+
+    `track` is told the tasks done and those in all. Raises InputError naming the model when it does not run.
+    """
+    network = network.equalized(widths[-1], calibration)
+    return measure_effects(network, make_variants(network, widths, calibration), inputs, metric, pool, track)
+
+
 def make_variants(network: Network, widths: Sequence[LayerBits], calibration: Inputs) -> dict[str, list[Variant]]:
     """Return every convolution at all `widths`, weights and ranges chosen as the network's recipe says."""
-    graph, recipe, source = network.prepared.graph, network.recipe, input_params(network.decoder.preprocess)
+    graph, recipe, preprocess = network.prepared.graph, network.recipe, network.decoder.preprocess
+    windows = Windows(calibration, recipe.windows, preprocess, recipe.seed)
+    source = input_params(preprocess)
     made: dict[str, list[Variant]] = {name: [] for name in network.assigned}
     plan = make_plan(graph, recipe.share_concat_scales)
     reads = {node.name: node.input[0] for node in graph.node}
@@ -61,7 +81,7 @@ def make_variants(network: Network, widths: Sequence[LayerBits], calibration: In
     for width in widths:
         bits = dict.fromkeys(made, width)
         params = assign(plan, graph, bits, histograms, source, recipe.activations) if recipe.activations else {}
-        weights = solve_weights(network.prepared, bits, params, recipe, calibration, network.path, together=False)
+        weights = solve_weights(network.prepared, bits, params, recipe, windows, network.path, together=False)
         for name, variants in made.items():
             solved = weights[name]
             variants.append(Variant(width, solved.dequantized(), solved.bias, params.get(reads[name])))
@@ -76,10 +96,7 @@ def measure_effects(
     pool: Pool,
     track: Track = silent,
 ) -> Effects:
-    """Try all `variants` on all `inputs`; `track` is told the tasks done and those in all.
-
-    Raises InputError naming the model when it does not run.
-    """
+    """Try all `variants` on all `inputs`, as `try_convolutions`."""
     sweep = Sweep(network.prepared.SerializeToString(), variants, metric, network.path)
     tasks = make_tasks(inputs, list(variants), pool.size)
     found: Parts = {}

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx
 
 from nibble.errors import InputError
 from nibble.onnx_io import load_model, read_decoder
+from nibble.quantize.equalize import equalize
 from nibble.quantize.layers import LayerBits, assign_bits
-from nibble.quantize.pictures import PictureInputs, choose_pictures
+from nibble.quantize.pictures import Inputs, PictureInputs, choose_pictures
 from nibble.quantize.prepare import prepare
 from nibble.quantize.quantizer import quantize_model
 from nibble.quantize.recipe import IntegerRecipe, load_recipe
@@ -36,6 +37,13 @@ class Network:
         ends = outputs - {name for node in graph.node for name in node.input}
         nodes = (node for node in graph.node if node.name in self.assigned)
         return {node.name for node in nodes if node.input[0] not in inputs and node.output[0] not in ends}
+
+    def equalized(self, bits: LayerBits, inputs: Inputs) -> Network:
+        """Return the network that computes the same after the recipe's equalization for all convolutions at `bits`."""
+        if not self.recipe.equalize:
+            return self
+        every = dict.fromkeys(self.assigned, bits)
+        return replace(self, prepared=equalize(self.prepared, every, self.recipe, inputs, self.path))
 
     def quantized(self, recipe: IntegerRecipe) -> onnx.ModelProto:
         """Return the network as `nibble quantize` writes it."""
@@ -74,5 +82,5 @@ def _quick(recipe: IntegerRecipe) -> IntegerRecipe:
     weights = recipe.weights.model_copy(update={"clip": "absmax", "rounding": "nearest"})
     ranges = {"range": "min-max", "percentile": None}
     activations = recipe.activations.model_copy(update=ranges) if recipe.activations else None
-    simple = {"equalize": False, "bias_correction": False, "learned": None}
+    simple = {"equalize": False, "bias_correction": False, "learned": None, "windows": 0}
     return recipe.model_copy(update={"weights": weights, "activations": activations, **simple})

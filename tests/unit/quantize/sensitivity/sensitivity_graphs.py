@@ -56,3 +56,22 @@ def heads() -> onnx.ModelProto:
         conv("c2", "y", "w6", ""),
     ]
     return build(nodes, extra=[numpy_helper.from_array(weight, "w6")])
+
+
+def chain() -> onnx.ModelProto:
+    """Return three convolutions of uneven channels, each with weights of its own, with LeakyReLU between."""
+    rng = np.random.default_rng(4)
+    shapes = {"wa": (4, 3, 3, 3), "wb": (4, 4, 3, 3), "wc": (4, 4, 3, 3)}
+    weights = {
+        name: rng.standard_normal(shape) * [[[[0.1]]], [[[1]]], [[[3]]], [[[9]]]] for name, shape in shapes.items()
+    }
+    nodes = [
+        conv("x", "c0", "wa", ""),
+        op("LeakyRelu", ["c0"], "l0", alpha=0.1),
+        conv("l0", "c1", "wb", ""),
+        op("LeakyRelu", ["c1"], "l1", alpha=0.1),
+        conv("l1", "y", "wc", ""),
+    ]
+    return build(
+        nodes, extra=[numpy_helper.from_array(each.astype(np.float32), name) for name, each in weights.items()]
+    )
