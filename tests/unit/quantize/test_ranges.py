@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from nibble.quantize.activation import leaky_relu, sigmoid
 from nibble.quantize.observer import Histogram
-from nibble.quantize.ranges import Params, identity, least_error, min_max, params_of, percentile
+from nibble.quantize.ranges import Params, entropy, identity, least_error, min_max, params_of, percentile, unilateral
 
 
 def histogram_of(values: np.ndarray) -> Histogram:
@@ -92,3 +92,39 @@ def test_least_error_of_values_from_zero_has_zero_point_zero() -> None:
 def test_a_constant_tensor(value: float) -> None:
     params = least_error(histogram_of(np.full(10, value)))
     assert quantized(np.array([value]), params)[0] == pytest.approx(value, rel=0.01, abs=1e-10)
+
+
+@pytest.mark.parametrize("levels", [15, 255])
+def test_entropy_clips_rare_outliers(levels: int) -> None:
+    values = np.concatenate([np.random.default_rng(0).standard_normal(100_000), [60.0, -40.0]])
+    low, high = entropy(histogram_of(values), levels)
+    assert -15 < low < -1
+    assert 1 < high < 15
+
+
+def test_entropy_keeps_a_range_without_outliers() -> None:
+    low, high = entropy(histogram_of(np.random.default_rng(0).uniform(-1, 2, 100_000)))
+    assert low == pytest.approx(-1, abs=0.01)
+    assert high == pytest.approx(2, abs=0.01)
+
+
+def test_unilateral_clips_above_only() -> None:
+    values = np.random.default_rng(0).exponential(1, 100_000) - 0.3
+    histogram = histogram_of(values)
+    low, high = unilateral(histogram, 15)
+    assert low == histogram.low
+    assert high < 0.8 * histogram.high
+    wide, narrow = params_of(histogram.low, histogram.high, 15), params_of(low, high, 15)
+    codes = [np.clip(np.rint(values / each.scale) + each.zero_point, 0, 15) for each in (wide, narrow)]
+    errors = [
+        (((code - each.zero_point) * each.scale - values) ** 2).mean()
+        for code, each in zip(codes, (wide, narrow), strict=True)
+    ]
+    assert errors[1] < 0.7 * errors[0]
+
+
+@pytest.mark.parametrize("method", [entropy, unilateral])
+@pytest.mark.parametrize("value", [0.0, 5.0, -5.0, 1e-30])
+def test_the_range_of_a_constant_tensor_holds_it(method, value: float) -> None:
+    low, high = method(histogram_of(np.full(10, value)))
+    assert min(low, 0) <= value <= max(high, 0) or np.isclose(value, [low, high]).any()
