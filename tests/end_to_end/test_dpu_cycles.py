@@ -13,7 +13,7 @@ Programs = Callable[[str], tuple[Path, Path]]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("network", ["int8", "nanodet"])
+@pytest.mark.parametrize("network", ["int8", "w4a4", "nanodet"])
 def test_predictions_hold_layer_by_layer(network: str, nibble: Run, programs: Programs, tmp_path: Path) -> None:
     _, program = programs(network)
     summary = tmp_path / "s.json"
@@ -23,3 +23,5 @@ def test_predictions_hold_layer_by_layer(network: str, nibble: Run, programs: Pr
     assert found["predicted_cycles"] == pytest.approx(found["cycles"], rel=0.02)
     for layer in found["layers"]:
         assert layer["predicted_cycles"] == pytest.approx(layer["cycles"], rel=0.1, abs=60), layer["name"]
+    if network == "w4a4":
+        assert found["mac_per_cycle"] >= 700
