@@ -62,10 +62,9 @@ def mixed_recipe(
     """
     network = open_network(model, calibration, recipe)
     pictures = network.calibration.part(0, PICTURES)
-    high = highest(recipe)
-    damage = try_convolutions(network, [high, LOW], pictures, pictures, Cosine(), processes(None), track).damage()
+    damage = try_convolutions(network, [LOW], pictures, pictures, Cosine(), processes(None), track).damage()
     free = [name for name in network.assigned if name in network.inner()]
-    study = Study(network, high, [LOW], free, damage, pricing_of(network, target))
+    study = Study(network, highest(recipe), [LOW], free, damage, pricing_of(network, target))
     return study.recipe_of(within(network, study, target, cycles))
 
 

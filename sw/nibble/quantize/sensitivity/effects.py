@@ -83,8 +83,7 @@ def make_variants(network: Network, widths: Sequence[LayerBits], calibration: In
         params = assign(plan, graph, bits, histograms, source, recipe.activations) if recipe.activations else {}
         weights = solve_weights(network.prepared, bits, params, recipe, windows, network.path, together=False)
         for name, variants in made.items():
-            solved = weights[name]
-            variants.append(Variant(width, solved.dequantized(), solved.bias, params.get(reads[name])))
+            variants.append(Variant(width, weights[name], params.get(reads[name])))
     return made
 
 

@@ -23,6 +23,7 @@ from nibble.quantize.pictures import Inputs
 from nibble.quantize.ranges import Params
 from nibble.quantize.sensitivity.cut import Suffix, part_of, suffix_of
 from nibble.quantize.sensitivity.metrics import Metric
+from nibble.quantize.weights import Weights
 from nibble.yolo.detections import Floats
 
 KEPT_BYTES = 1 << 29
@@ -36,11 +37,10 @@ Parts = dict[Key, dict[int, Any]]
 
 @dataclass(frozen=True)
 class Variant:
-    """A convolution's parameters at `bits`: `weight` [M, C/g, kh, kw], `bias` [M], the codes it reads; None: float."""
+    """A convolution at `bits`: its weights, and the codes that it reads; None: float."""
 
     bits: LayerBits
-    weight: Floats
-    bias: Floats
+    weights: Weights
     params: Params | None
 
 
@@ -149,8 +149,8 @@ def _convolution(
     weight, bias = f"{node.input[0]}:weight", f"{node.input[0]}:bias"
     changed.input[:] = [node.input[0], weight, bias]
     part = part_of(model, [changed], {node.input[0]: given}, node.output)
-    part.graph.initializer.append(numpy_helper.from_array(variant.weight, weight))
-    part.graph.initializer.append(numpy_helper.from_array(variant.bias, bias))
+    part.graph.initializer.append(numpy_helper.from_array(variant.weights.dequantized(), weight))
+    part.graph.initializer.append(numpy_helper.from_array(variant.weights.bias, bias))
     return ort.session(part)
 
 

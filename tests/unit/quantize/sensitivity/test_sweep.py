@@ -41,7 +41,7 @@ def expected(network: Network, name: str, variant: Variant) -> Iterator[dict[str
     source = node.input[0]
     node.input[:] = ["given", "own_weight", "own_bias"]
     changed.graph.input.append(onnx.helper.make_tensor_value_info("given", onnx.TensorProto.FLOAT, [1, None, 16, 16]))
-    for key, value in (("own_weight", variant.weight), ("own_bias", variant.bias)):
+    for key, value in (("own_weight", variant.weights.dequantized()), ("own_bias", variant.weights.bias)):
         changed.graph.initializer.append(numpy_helper.from_array(value, key))
     floats = ort.session(ort.with_outputs(network.prepared, [source] if source != "x" else []))
     opened = ort.session(changed)
