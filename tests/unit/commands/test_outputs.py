@@ -10,6 +10,7 @@ from nibble import cli
 
 IMPORT = ["import", "darknet", "net.cfg", "net.weights", "--names", "net.names", "-o"]
 QUANTIZE = ["quantize", "m.onnx", "--calib", "pictures", "-o"]
+SENSITIVITY = ["sensitivity", "m.onnx", "--calib", "pictures", "-o"]
 COMPILE = ["compile", "m.onnx", "--board", "pynq-z2", "-o"]
 DETECT = ["detect", "m.onnx", "pictures/a.jpg", "-o"]
 EVAL = ["eval", "m.onnx", "n.onnx", "--images", "pictures", "--annotations", "a.json", "--json"]
@@ -37,6 +38,9 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ([*QUANTIZE, "m.onnx"], f"m.onnx: {INPUT}"),
         ([*QUANTIZE, "pictures/a.jpg"], f"pictures/a.jpg: {INPUT}"),
         ([*QUANTIZE, "x.onnx", "--json", "/proc/x"], "/proc/x: found No such file or directory, expected "),
+        ([*SENSITIVITY, "m.onnx"], f"m.onnx: {INPUT}"),
+        ([*SENSITIVITY, "pictures/a.jpg"], f"pictures/a.jpg: {INPUT}"),
+        ([*SENSITIVITY, "x.json", "--plot", "x.json"], f"x.json: {TWICE}"),
         (["inspect", "m.onnx", "--json", "m.onnx"], f"m.onnx: {INPUT}"),
         (["check", "m.onnx", "--json", "m.onnx"], f"m.onnx: {INPUT}"),
         (["verify", "m.onnx", "--json", "m.onnx"], f"m.onnx: {INPUT}"),

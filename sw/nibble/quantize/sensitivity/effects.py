@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from nibble.errors import InputError
 from nibble.quantize.assign import assign, input_params, observed
 from nibble.quantize.calibrate import observe
 from nibble.quantize.layers import LayerBits
@@ -103,11 +104,11 @@ def measure_effects(
         track(done, len(tasks))
         for key, pictures in parts.items():
             found.setdefault(key, {}).update(pictures)
-    reference = _value(metric, found, None)
+    reference = _value(metric, found, None, network)
     rows = []
     for name, widths in variants.items():
         for variant in widths:
-            value = _value(metric, found, (name, variant.bits))
+            value = _value(metric, found, (name, variant.bits), network)
             rows.append(Effect(name, variant.bits, value, metric.damage(value, reference)))
     return Effects(rows, reference)
 
@@ -128,5 +129,8 @@ def make_tasks(inputs: PictureInputs, names: Sequence[str], workers: int) -> lis
     ]
 
 
-def _value(metric: Metric, found: Parts, key: Key) -> float:
-    return metric.value([part for _, part in sorted(found[key].items())])
+def _value(metric: Metric, found: Parts, key: Key, network: Network) -> float:
+    value = metric.value([part for _, part in sorted(found[key].items())])
+    if not math.isfinite(value):
+        raise InputError(network.path, "heads that are not finite", "a model with finite outputs")
+    return value

@@ -128,6 +128,18 @@ def test_a_model_that_does_not_run(network: Open) -> None:
         measure_effects(opened, variants, opened.calibration, Cosine(), Processes(1))
 
 
+def test_heads_that_are_not_finite(network: Open) -> None:
+    opened = network("int4-weight-only")
+    nodes = opened.prepared.graph.node
+    nodes.append(onnx.helper.make_node("Div", [nodes[-1].output[0], "zero"], ["y"]))
+    nodes[-2].output[0] = nodes[-1].input[0] = "before"
+    opened.prepared.graph.initializer.append(numpy_helper.from_array(np.zeros(1, np.float32), "zero"))
+    with pytest.raises(
+        InputError, match=r"m\.onnx: found heads that are not finite, expected a model with finite outputs$"
+    ):
+        effects_of(opened, [LayerBits(4, 32)], Cosine())
+
+
 def test_fake_quantization_rounds_half_to_even_and_clips() -> None:
     values = np.array([-9, -0.25, 0.25, 0.75, 9], np.float32)
     assert fake_quantized(values, Params(0.5, 2, 15)).tolist() == [-1.0, 0.0, 0.0, 1.0, 6.5]
