@@ -19,10 +19,12 @@ from onnx import helper
 
 Floats = npt.NDArray[np.float32]
 
-LEAST = 8192
+LEAST = 16384
 """Output positions looked at, over all pictures, at least (where there are so many)."""
 _PER_COLUMN = 4
 """Output positions looked at for each row of the columns, at least."""
+_TOGETHER = 2048
+"""Columns multiplied at once, at least."""
 _TINY = 1e-12
 
 
@@ -37,16 +39,23 @@ class Moments:
     cross: Floats
     mean: Floats
     float_mean: Floats
+    count: int
+    """Positions looked at."""
 
-    def target(self, weight: Floats, group: int, ridge: float) -> Floats:
+    @property
+    def shrinkage(self) -> float:
+        """How much of the mean of its diagonal the Hessian needs added: the fewer positions, the more, 1 at most."""
+        return min(1.0, int(self.hessian.shape[1]) / self.count)
+
+    def target(self, weight: Floats, group: int) -> Floats:
         """Return the weights [M, d] that come closest to the float network's outputs, given quantized inputs.
 
-        Minimizes |V Q - W F|^2 + r |V - W|^2, r = `ridge` times the mean of the Hessian's diagonal, so that few
+        Minimizes |V Q - W F|^2 + r |V - W|^2, r = `shrinkage` times the mean of the Hessian's diagonal, so that few
         pictures do not lead far from W: V = W (C + r) (H + r)^-1. The asymmetric calibration of GPTAQ
         (arXiv 2504.02692) in closed form.
         """
         h, c = self.hessian[group], self.cross[group]
-        shift = (ridge * h.diagonal().mean() + _TINY) * np.eye(len(h), dtype=np.float32)
+        shift = (self.shrinkage * h.diagonal().mean() + _TINY) * np.eye(len(h), dtype=np.float32)
         return np.asarray(np.linalg.solve(h + shift, (weight @ (c + shift)).T).T, np.float32)
 
 
@@ -134,21 +143,36 @@ class _Sums:
         self.mean = np.zeros((groups, depth), np.float32)
         self.float_mean = np.zeros_like(self.mean)
         self.count = 0
+        self.waiting: list[tuple[Floats, Floats]] = []
 
     def add(self, given: Floats, quantized: Floats) -> None:
+        """Take columns; many are multiplied at once, since the products are large beside what a picture has."""
+        self.waiting.append((given, quantized))
+        if sum(each.shape[2] for each, _ in self.waiting) >= _TOGETHER:
+            self._flush()
+
+    def _flush(self) -> None:
+        if not self.waiting:
+            return
+        same = all(given is quantized for given, quantized in self.waiting)
+        quantized = np.concatenate([each for _, each in self.waiting], axis=2)
+        given = quantized if same else np.concatenate([each for each, _ in self.waiting], axis=2)
+        self.waiting.clear()
         for group, (f, q) in enumerate(zip(given, quantized, strict=True)):
             square = q @ q.T
             self.hessian[group] += square
-            self.cross[group] += square if given is quantized else f @ q.T
+            self.cross[group] += square if same else f @ q.T
         self.mean += quantized.sum(axis=2)
         self.float_mean += given.sum(axis=2)
         self.count += quantized.shape[2]
 
     def moments(self, centred: bool) -> Moments:
+        """Return the means of what was added."""
+        self._flush()
         totals: tuple[Floats, ...] = (self.hessian, self.cross, self.mean, self.float_mean)
         for total in totals:
             np.divide(total, self.count, out=total)
         if centred:
             self.hessian -= self.mean[:, :, None] * self.mean[:, None, :]
             self.cross -= self.float_mean[:, :, None] * self.mean[:, None, :]
-        return Moments(self.hessian, self.cross, self.mean, self.float_mean)
+        return Moments(self.hessian, self.cross, self.mean, self.float_mean, self.count)

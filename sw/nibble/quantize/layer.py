@@ -17,10 +17,6 @@ from nibble.quantize.weights import Floats, Grid, absmax, fit, nearest
 Clip = Literal["absmax", "mse", "hessian"]
 Rounding = Literal["nearest", "gptq"]
 
-RIDGE = 0.1
-"""How much the float weights count beside the pictures, when a convolution's target is chosen."""
-DAMPING = 0.1
-"""What GPTQ adds to the Hessian's diagonal, as a part of its mean."""
 _FRACTIONS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 """Of the scale that clips nothing: what GPTQ tries."""
 _NEAR = (0.9, 1.0, 1.1)
@@ -48,15 +44,13 @@ class Layer:
     def _by_gptq(self, clip: Clip, moments: Moments) -> tuple[Floats, Floats]:
         groups = len(moments.hessian)
         size = len(self.channels) // groups
-        targets = [
-            moments.target(part, group, RIDGE) for group, part in enumerate(self.channels.reshape(groups, size, -1))
-        ]
+        targets = [moments.target(part, group) for group, part in enumerate(self.channels.reshape(groups, size, -1))]
         goal = Layer(np.concatenate(targets), self.grid, self.least)
         scales = goal.scales_to_try(clip, moments)
         parts = []
         for group, target in enumerate(targets):
             rows = slice(None) if self.grid.granularity == "per-tensor" else slice(group * size, (group + 1) * size)
-            gptq = Gptq(moments.hessian[group], self.grid, self.least[rows], DAMPING)
+            gptq = Gptq(moments.hessian[group], self.grid, self.least[rows], moments.shrinkage)
             parts.append(gptq.solve(target, [scale[rows] for scale in scales], refit=len(scales) > 1))
         codes, found = zip(*parts, strict=True)
         return np.concatenate(codes), scales[0] if self.grid.granularity == "per-tensor" else np.concatenate(found)

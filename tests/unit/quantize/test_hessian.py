@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from onnx import helper, numpy_helper
@@ -69,13 +71,21 @@ def test_moments_are_means_over_all_positions() -> None:
 def test_the_target_is_the_weight_itself_where_nothing_is_quantized() -> None:
     weight = RNG.standard_normal((2, 3, 1, 1)).astype(np.float32)
     moments = collect(pictures(2), 2, geometry_of(weight), 3, centred=True)
-    assert np.allclose(moments.target(weight.reshape(2, 3), 0, 0.1), weight.reshape(2, 3), atol=1e-5)
+    assert np.allclose(moments.target(weight.reshape(2, 3), 0), weight.reshape(2, 3), atol=1e-5)
 
 
 def test_the_target_makes_up_for_inputs_that_are_off() -> None:
     weight = RNG.standard_normal((2, 3, 1, 1)).astype(np.float32)
     pairs = [(given, given * np.float32(0.5)) for given, _ in pictures(2)]
     moments = collect(pairs, 2, geometry_of(weight), 3, centred=False)
-    assert np.allclose(moments.target(weight.reshape(2, 3), 0, 0.0), 2 * weight.reshape(2, 3), atol=1e-3)
-    near = moments.target(weight.reshape(2, 3), 0, 1e6)
-    assert np.allclose(near, weight.reshape(2, 3), atol=1e-3)
+    many, one = replace(moments, count=10**9), replace(moments, count=1)
+    assert np.allclose(many.target(weight.reshape(2, 3), 0), 2 * weight.reshape(2, 3), atol=1e-3)
+    half = np.abs(one.target(weight.reshape(2, 3), 0) - weight.reshape(2, 3)).max()
+    assert 0 < half < 0.8 * np.abs(weight).max()
+
+
+def test_few_positions_call_for_shrinkage() -> None:
+    moments = collect(pictures(2), 2, geometry_of(np.ones((2, 3, 1, 1))), 3, centred=False)
+    assert moments.count == 128
+    assert moments.shrinkage == 3 / 128
+    assert replace(moments, count=1).shrinkage == 1

@@ -19,7 +19,7 @@ def moments(groups: int = 1) -> Moments:
     values = RNG.standard_normal((groups, 24, 24)).astype(np.float32) @ RNG.standard_normal((groups, 24, 400))
     hessian = (values @ values.swapaxes(1, 2) / 400).astype(np.float32)
     mean = RNG.standard_normal((groups, 24)).astype(np.float32)
-    return Moments(hessian, hessian, mean, mean)
+    return Moments(hessian, hessian, mean, mean, 24_000)
 
 
 def squares(codes: np.ndarray, scale: np.ndarray, grid: Grid) -> np.ndarray:
