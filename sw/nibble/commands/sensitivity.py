@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import onnx
 
     from nibble.evaluate.heads import Slice
+    from nibble.mixed import Target
     from nibble.quantize.layers import LayerBits
     from nibble.quantize.recipe import IntegerRecipe
     from nibble.quantize.sensitivity.effects import Effects
@@ -65,22 +66,16 @@ def sensitivity(
 
     Example: nibble sensitivity yolov4-tiny.onnx --calib coco/train2017 --board pynq-z2 --recipes schemes -o s.json
     """
-    from nibble.errors import InputError
     from nibble.files import check_outputs, write_json
-    from nibble.mixed import load_target, price_of, pricing_of, within
-    from nibble.quantize.sensitivity.network import load_integer_recipe, open_network
-    from nibble.quantize.sensitivity.prediction import measure_schemes
+    from nibble.mixed import load_target, pricing_of, within
     from nibble.quantize.sensitivity.schemes import select
     from nibble.quantize.sensitivity.study import Rules, Study
     from nibble.quantize.sensitivity.widths import highest, parse_widths
 
     check_outputs([output, plot], [model, calib, Path(recipe), images, annotations])
     _check_options(metric, images, annotations, board, cycles)
-    _check_recipes(recipes, calib, images)
-    base = load_integer_recipe(recipe)
-    if board and base.form != "integer":
-        raise InputError("--board", f"a recipe of form {base.form}, which no DPU runs", "one of form integer")
-    network = open_network(model, calib, base)
+    _check_places(recipes, plot, calib, images)
+    network = _open(model, calib, recipe, board)
     widths, high = parse_widths(bits, network.recipe), highest(network.recipe)
     free = [name for name in select(list(network.assigned), include or [], exclude or []) if name in network.inner()]
     truth = _slice(network, images, annotations, limit)
@@ -93,21 +88,14 @@ def sensitivity(
     schemes = study.candidates(Rules(top_k or [], threshold or [], points))
     schemes += [within(network, study, target, cycles)] if cycles and target else []
     if truth:
-        float_ap = effects.reference if metric == "ap" else _precision(truth, network.model)
-
-        def measured(made: IntegerRecipe) -> tuple[float, Price]:
-            quantized = network.quantized(made)
-            return _precision(truth, quantized), price_of(network, quantized, target)
-
-        measure_schemes(study, schemes, float_ap, measured, measure)
+        float_ap = effects.reference if metric == "ap" else None
+        _measure(network, study, schemes, truth, target, float_ap, measure)
     _print_schemes(schemes)
     write_json(output, _summary(effects, metric, schemes))
     if recipes:
         _write_recipes(study, schemes, recipes, network)
     if plot:
-        from nibble.quantize.sensitivity.plot import draw
-
-        draw(effects.rows, schemes, plot)
+        _draw(effects, schemes, plot)
 
 
 def _check_options(
@@ -127,16 +115,29 @@ def _check_options(
         raise InputError("--cycles", "no --board", "the board whose cycles they are")
 
 
-def _check_recipes(folder: Path | None, *pictures: Path | None) -> None:
-    """Refuse, before any work, to mix recipes with pictures, and a file in place of the folder."""
+def _check_places(folder: Path | None, plot: Path | None, *pictures: Path | None) -> None:
+    """Refuse, before any work, to mix recipes with pictures, files for folders, plots without matplotlib."""
     from nibble.errors import InputError
+    from nibble.quantize.sensitivity.plot import figure_class
 
+    if plot:
+        figure_class()
     if folder is None:
         return
     if any(folder.resolve() == each.resolve() for each in pictures if each):
         raise InputError(folder, "the folder of the pictures", "another one for recipes")
     if folder.exists() and not folder.is_dir():
         raise InputError(folder, "a file", "a folder for recipes")
+
+
+def _open(model: Path, calib: Path, recipe: str, board: str | None) -> Network:
+    from nibble.errors import InputError
+    from nibble.quantize.sensitivity.network import load_integer_recipe, open_network
+
+    base = load_integer_recipe(recipe)
+    if board and base.form != "integer":
+        raise InputError("--board", f"a recipe of form {base.form}, which no DPU runs", "one of form integer")
+    return open_network(model, calib, base)
 
 
 def _slice(network: Network, images: Path | None, annotations: Path | None, limit: int) -> Slice | None:
@@ -164,6 +165,27 @@ def _effects(
     judge, inputs = (truth.metric(), truth.inputs()) if truth and metric == "ap" else (head_metric(metric), calibration)
     with progress_of("Trying convolutions") as track:
         return try_convolutions(network, widths, calibration, inputs, judge, pool, track)
+
+
+def _measure(
+    network: Network,
+    study: Study,
+    schemes: Sequence[Scheme],
+    truth: Slice,
+    target: Target | None,
+    float_ap: float | None,
+    count: int,
+) -> None:
+    """Measure some schemes; the float network too, unless its AP is known."""
+    from nibble.mixed import price_of
+    from nibble.quantize.sensitivity.prediction import measure_schemes
+
+    def measured(recipe: IntegerRecipe) -> tuple[float, Price]:
+        quantized = network.quantized(recipe)
+        return _precision(truth, quantized), price_of(network, quantized, target)
+
+    known = _precision(truth, network.model) if float_ap is None else float_ap
+    measure_schemes(study, schemes, known, measured, count)
 
 
 def _precision(truth: Slice, model: onnx.ModelProto) -> float:
@@ -206,6 +228,12 @@ def _summary(effects: Effects, metric: str, schemes: Sequence[Scheme]) -> dict[s
         for row in effects.rows
     ]
     return {"layers": layers, "reference": effects.reference, "schemes": [scheme.to_json() for scheme in schemes]}
+
+
+def _draw(effects: Effects, schemes: Sequence[Scheme], plot: Path) -> None:
+    from nibble.quantize.sensitivity.plot import draw
+
+    draw(effects.rows, schemes, plot)
 
 
 def _write_recipes(study: Study, schemes: Sequence[Scheme], folder: Path, network: Network) -> None:

@@ -106,6 +106,12 @@ def test_mixed_within_cycles(nibble: Nibble) -> None:
     assert errors.startswith("nibble: --cycles: found 5, expected at least ")
 
 
+def test_no_matplotlib(nibble: Nibble, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    message = "nibble: --plot needs matplotlib: pip install 'nibble-dpu[report]'\n"
+    assert nibble(*COMMAND, "--plot", "s.png") == (2, "", message)
+
+
 def test_quantize_within_cycles(nibble: Nibble) -> None:
     target = ["--board", "pynq-z2", "--dpu", "tiny"]
     quantize = ["quantize", "m.onnx", "--calib", "calib", "-o", "q.onnx", "--json", "q.json"]

@@ -16,18 +16,24 @@ LEAST = 1e-8
 """What a damage of nothing is drawn as."""
 
 
+def figure_class() -> Any:
+    """Return matplotlib's Figure; raises NibbleError without matplotlib."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise NibbleError("--plot needs matplotlib: pip install 'nibble-dpu[report]'") from error
+    return Figure
+
+
 def draw(effects: Sequence[Effect], schemes: Sequence[Scheme], target: Path) -> None:
     """Draw the damage of each convolution, and schemes over cycles and bytes, to `target` (PNG).
 
     Raises NibbleError without matplotlib.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise NibbleError("--plot needs matplotlib: pip install 'nibble-dpu[report]'") from error
     names = list(dict.fromkeys(effect.name for effect in effects))
     costs = [cost for cost in ("predicted_cycles", "bytes") if all(getattr(one, cost) for one in schemes)]
-    figure = Figure(figsize=(7 + 6 * len(costs), max(5.0, 1.5 + 0.18 * len(names))), layout="constrained")
+    size = (7 + 6 * len(costs), max(5.0, 1.5 + 0.18 * len(names)))
+    figure = figure_class()(figsize=size, layout="constrained")
     axes = figure.subplots(1, 1 + len(costs), squeeze=False)[0]
     _effects(axes[0], effects, names)
     for cost, each in zip(costs, axes[1:], strict=True):
