@@ -56,7 +56,8 @@ def quantize(
     if json_file:
         files.write_json(json_file, summary.to_json())
     out.print(
-        f"{output}: {summary.conv} convolutions, recipe {summary.recipe}, {summary.calibration_images} pictures, "
+        f"{output}: {summary.conv} convolutions, recipe {summary.recipe}, "
+        f"{summary.calibration_images} picture{'s' * (summary.calibration_images != 1)}, "
         f"{summary.seconds:.1f} s, {summary.peak_rss_mib:.0f} MiB"
     )
     bits = ", ".join(f"{count} of {width} bits" for width, count in sorted(summary.weight_bits.items()))

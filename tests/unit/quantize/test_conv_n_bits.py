@@ -39,7 +39,7 @@ def detector() -> onnx.ModelProto:
     return build(nodes)
 
 
-def quantized(inputs: Inputs, calls: bool, name: str = "w4a4") -> onnx.ModelProto:
+def quantized(inputs: Inputs, calls: bool, name: str = "w4a4-absmax") -> onnx.ModelProto:
     result = quantize_model(detector(), inputs, PIXELS, recipe(name, conv_n_bits=calls), WHERE)
     onnx.checker.check_model(result, full_check=True)
     return result
@@ -50,7 +50,7 @@ def outputs(model: onnx.ModelProto, inputs: Inputs, optimize: bool = True) -> np
     return np.stack([opened.run(None, {"x": values})[0] for values in inputs])
 
 
-@pytest.mark.parametrize("name", ["w4a8", "w4a4"])
+@pytest.mark.parametrize("name", ["w4a8-absmax", "w4a4-absmax"])
 @pytest.mark.parametrize("optimize", [True, False])
 def test_onnxruntime_computes_the_same(name: str, optimize: bool, inputs: Inputs) -> None:
     with_calls, without = quantized(inputs, True, name), quantized(inputs, False, name)

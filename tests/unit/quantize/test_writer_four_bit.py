@@ -24,7 +24,7 @@ WHERE = Path("m.onnx")
 Inputs = Sequence[np.ndarray]
 
 
-def quantized(model: onnx.ModelProto, inputs: Inputs, name: str = "w4a4", **changes: object) -> onnx.ModelProto:
+def quantized(model: onnx.ModelProto, inputs: Inputs, name: str = "w4a4-absmax", **changes: object) -> onnx.ModelProto:
     result = quantize_model(model, inputs, PIXELS, recipe(name, **changes), WHERE)
     onnx.checker.check_model(result, full_check=True)
     return result
@@ -81,19 +81,20 @@ def test_operators_of_w4a4(inputs: Inputs) -> None:
     ]
 
 
-def test_weights_are_int4_from_minus_7_to_7(inputs: Inputs) -> None:
-    result = quantized(build([conv("x", "c", "w3"), *GRAPHS["leaky"]]), inputs, "w4a8")
+def test_weights_are_int4(inputs: Inputs) -> None:
+    result = quantized(build([conv("x", "c", "w3"), *GRAPHS["leaky"]]), inputs, "w4a8-absmax")
     stored = {entry.name: entry for entry in result.graph.initializer}
     weights = constants(result)["d_weight_quantized_int4"].astype(np.int8)
     assert stored["d_weight_quantized_int4"].data_type == TensorProto.INT4
     assert len(stored["d_weight_quantized_int4"].raw_data) == weights.size // 2
-    assert np.abs(weights).reshape(4, -1).max(axis=1).tolist() == [7, 7, 7, 7]
+    assert (weights.reshape(4, -1).min(axis=1) <= -7).any()
+    assert (weights.reshape(4, -1).max(axis=1) == 7).any()
     assert "Clip" not in kinds(result)
 
 
 def test_heads_may_have_four_bits(inputs: Inputs) -> None:
     model = build([conv("x", "c", "w3"), conv("c", "d"), conv("d", "y")])
-    result = quantized(model, inputs, "w4a8", edges={"first": 4, "heads": 4})
+    result = quantized(model, inputs, "w4a8-absmax", edges={"first": 4, "heads": 4})
     check_bits(lower(result, WHERE), {"c": (4, 8), "d": (4, 8), "y": (4, 8)})
 
 
