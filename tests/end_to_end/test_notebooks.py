@@ -22,9 +22,10 @@ def test_notebooks_are_kept_without_outputs(path: Path) -> None:
 
 def test_yolov10_int4(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     client = pytest.importorskip("nbclient", reason="nbclient is not installed")
-    budget = {"DATA": str(data.resolve()), "OUT": str(tmp_path), "CALIBRATION": "2", "PICTURES": "2", "TRIES": "1"}
+    folders = {"DATA": str(data.resolve()), "OUT": str(tmp_path)}
+    budget = {"CALIBRATION": "2", "PICTURES": "2", "TRIES": "1", "INT4": "int4-absmax", "W4A8": "w4a8-absmax"}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    for name, value in (budget | {"PATH": path}).items():
+    for name, value in (folders | budget | {"PATH": path}).items():
         monkeypatch.setenv(name, value)
     notebook = nbformat.read(FOLDER / "yolov10-int4.ipynb", as_version=4)
     client.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(FOLDER)}}).execute()
