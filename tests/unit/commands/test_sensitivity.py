@@ -144,7 +144,7 @@ def test_bad_cycles_of_quantize(nibble: Nibble, options: list[str], line: str) -
 
 
 def test_weight_only_with_average_precision(nibble: Nibble) -> None:
-    command = ["sensitivity", "d.onnx", *COMMAND[2:], "--recipe", "int4-weight-only", "--metric", "ap"]
+    command = ["sensitivity", "d.onnx", *COMMAND[2:], "--recipe", "int4-absmax", "--metric", "ap"]
     code, text, errors = nibble(*command, "--images", "calib", "--annotations", "a.json", "--points", "3")
     assert (code, errors) == (0, "")
     assert "AP predicted" in text

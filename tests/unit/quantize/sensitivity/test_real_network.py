@@ -27,7 +27,7 @@ def source(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_early_convolutions_are_the_sensitive_ones(data: Path, source: Path) -> None:
-    network = open_network(source, data / "coco/train2017", load_integer_recipe("int4-weight-only"))
+    network = open_network(source, data / "coco/train2017", load_integer_recipe("int4-absmax"))
     pictures, bits = network.calibration.part(0, 1), LayerBits(4, 32)
     variants = make_variants(network, [bits], pictures)
     effects = measure_effects(network, variants, pictures, Cosine(), Processes(1))

@@ -167,7 +167,7 @@ def test_patterns() -> None:
 
 
 def test_widths(opened: Network, network: Open) -> None:
-    weights = network("int4-weight-only").recipe
+    weights = network("int4-absmax").recipe
     assert parse_widths(None, opened.recipe) == [W8A8, W4A8, W4A4]
     assert parse_widths(["4/4", "4/4"], opened.recipe) == [W4A4]
     assert parse_widths(["8", "4"], weights) == [LayerBits(8, 32), LayerBits(4, 32)]

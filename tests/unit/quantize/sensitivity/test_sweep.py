@@ -52,7 +52,7 @@ def expected(network: Network, name: str, variant: Variant) -> Iterator[dict[str
         yield {head: found[head] for head in ("y", "z")}
 
 
-@pytest.mark.parametrize(("recipe", "widths"), [("int8", [W8A8, W4A8, W4A4]), ("int4-weight-only", [LayerBits(4, 32)])])
+@pytest.mark.parametrize(("recipe", "widths"), [("int8", [W8A8, W4A8, W4A4]), ("int4-absmax", [LayerBits(4, 32)])])
 def test_effects_are_those_of_whole_networks(network: Open, recipe: str, widths: list[LayerBits]) -> None:
     opened, metric = network(recipe, branched()), Sqnr()
     found = effects_of(opened, widths, metric)
@@ -129,7 +129,7 @@ def test_a_model_that_does_not_run(network: Open) -> None:
 
 
 def test_heads_that_are_not_finite(network: Open) -> None:
-    opened = network("int4-weight-only")
+    opened = network("int4-absmax")
     nodes = opened.prepared.graph.node
     nodes.append(onnx.helper.make_node("Div", [nodes[-1].output[0], "zero"], ["y"]))
     nodes[-2].output[0] = nodes[-1].input[0] = "before"
@@ -147,7 +147,7 @@ def test_fake_quantization_rounds_half_to_even_and_clips() -> None:
 
 def test_careful_methods_do_less_damage(network: Open) -> None:
     """GPTQ's codes err more in themselves, and less in what the network makes of them."""
-    plain = network("int4-weight-only", branched())
+    plain = network("int4-absmax", branched())
     weights = plain.recipe.weights.model_copy(update={"clip": "hessian", "rounding": "gptq"})
     careful = replace(plain, recipe=plain.recipe.model_copy(update={"weights": weights}))
     bits, pictures = [LayerBits(4, 32)], plain.calibration
