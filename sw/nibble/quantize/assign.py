@@ -83,7 +83,7 @@ def four_bit_groups(plan: Plan, graph: onnx.GraphProto, bits: Mapping[str, Layer
 
 
 def _choose(histogram: Histogram, function: Function, levels: int, recipe: ActivationRecipe) -> Params:
-    if recipe.range == "mse":
+    if recipe.range in ("mse", "output"):
         return least_error(histogram, function, levels)
     if recipe.range == "entropy":
         return params_of(*entropy(histogram, levels), levels)

@@ -20,6 +20,7 @@ from nibble.quantize.calibrate import observe
 from nibble.quantize.equalize import equalize
 from nibble.quantize.inspection import inspect_graph
 from nibble.quantize.layers import FLOAT_BITS, LayerBits, assign_bits
+from nibble.quantize.output_search import search_ranges
 from nibble.quantize.pictures import Inputs, PictureInputs, choose_pictures
 from nibble.quantize.plan import make_plan
 from nibble.quantize.prepare import OPSET, lower_opset, prepare
@@ -141,6 +142,8 @@ def _integer(
     plan = make_plan(prepared.graph, recipe.share_concat_scales, floats)
     histograms = observe(prepared, observed(plan), windows.inputs, where)
     params = assign(plan, prepared.graph, bits, histograms, input_params(windows.preprocess), activations)
+    if activations.range == "output":
+        params = search_ranges(prepared, plan, params, windows.inputs, recipe.bias_correction, where)
     weights = solve_weights(prepared, bits, params, recipe, windows, where)
     return write_graph(prepared, plan, params, weights, recipe.conv_n_bits)
 

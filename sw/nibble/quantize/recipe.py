@@ -63,7 +63,7 @@ class ActivationRecipe(_Strict):
 
     bits: Literal[4, 8]
     """Of what the convolutions read, but those that `edges` and `layers` name; codes 0..15 or 0..255."""
-    range: Literal["min-max", "percentile", "mse", "entropy", "unilateral"]
+    range: Literal["min-max", "percentile", "mse", "output", "entropy", "unilateral"]
     """How a range is chosen from a tensor's histogram."""
     percentile: Annotated[float, Field(gt=50, le=100)] | None
     """Share of the values that each end of the range keeps, for `range: percentile`; null otherwise."""
