@@ -26,6 +26,8 @@ _PER_COLUMN = 4
 _TOGETHER = 2048
 """Columns multiplied at once, at least."""
 _TINY = 1e-12
+_PRECISION = np.float32(1e-5)
+"""Of the power of the inputs, what their covariance is good to in float32."""
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,14 @@ class _Sums:
         for total in totals:
             np.divide(total, self.count, out=total)
         if centred:
-            self.hessian -= self.mean[:, :, None] * self.mean[:, None, :]
-            self.cross -= self.float_mean[:, :, None] * self.mean[:, None, :]
+            self._centre()
         return Moments(self.hessian, self.cross, self.mean, self.float_mean, self.count)
+
+    def _centre(self) -> None:
+        """Subtract the means' products; what rounding leaves of nearly constant inputs stays positive."""
+        noise = _PRECISION * np.einsum("gii->g", self.hessian) / self.hessian.shape[1]
+        self.hessian -= self.mean[:, :, None] * self.mean[:, None, :]
+        self.cross -= self.float_mean[:, :, None] * self.mean[:, None, :]
+        unit = noise[:, None, None] * np.eye(self.hessian.shape[1], dtype=np.float32)
+        self.hessian += unit
+        self.cross += unit

@@ -6,7 +6,6 @@ Tensors between stages lie in files, so memory does not grow with the pictures.
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -68,26 +67,22 @@ def stages_of(graph: onnx.GraphProto, names: Mapping[str, object]) -> list[Stage
 class Walk:
     """The tensors that a prepared `model` has between its stages, of all pictures, as floats and quantized so far.
 
-    `params`: the tensors to round to codes, by name. Use as a context: the files go with it. Raises InputError naming
-    `where` when the model does not run.
+    `params`: the tensors to round to codes, by name. The files lie in `folder`, each until it is read for the last
+    time. Raises InputError naming `where` when the model does not run.
     """
 
-    def __init__(self, model: onnx.ModelProto, params: Mapping[str, Params], inputs: Inputs, where: Path) -> None:
-        self.model, self.params, self.where = model, params, where
+    def __init__(
+        self, model: onnx.ModelProto, params: Mapping[str, Params], inputs: Inputs, folder: Path, where: Path
+    ) -> None:
+        self.model, self.params, self.folder, self.where = model, params, folder, where
         self.pictures = len(inputs)
         self.changed: set[str] = set()
-        self.numbers: dict[str, int] = {}
         constants = {tensor.name for tensor in model.graph.initializer}
-        (self.input,) = (value.name for value in model.graph.input if value.name not in constants)
-        self.folder = tempfile.TemporaryDirectory(prefix="nibble-")
+        (given,) = (value.name for value in model.graph.input if value.name not in constants)
+        written = (name for node in model.graph.node for name in node.output)
+        self.numbers = {name: number for number, name in enumerate((given, *written))}
         for index, values in enumerate(inputs):
-            np.save(self._path("float", self.input, index), values)
-
-    def __enter__(self) -> Walk:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.folder.cleanup()
+            np.save(self._path("float", given, index), values)
 
     def pairs(self, name: str) -> Iterator[tuple[Floats, Floats]]:
         """Yield a tensor [1, C, H, W] of the float network and of the quantized one, picture after picture."""
@@ -105,7 +100,7 @@ class Walk:
             self.changed.update(stage.outputs)
         for name in stage.last_use:
             self.changed.discard(name)
-            for path in Path(self.folder.name).glob(f"{self.numbers[name]}-*"):
+            for path in self.folder.glob(f"{self.numbers[name]}-*"):
                 path.unlink()
 
     def _run(self, side: Side, stage: Stage, nodes: Sequence[onnx.NodeProto], constants: Sequence[TensorProto]) -> None:
@@ -131,7 +126,7 @@ class Walk:
         }
 
     def _path(self, side: Side, name: str, index: int) -> Path:
-        return Path(self.folder.name) / f"{self.numbers.setdefault(name, len(self.numbers))}-{side}-{index}.npy"
+        return self.folder / f"{self.numbers[name]}-{side}-{index}.npy"
 
     def _quantized(
         self, stage: Stage, weights: Weights | None

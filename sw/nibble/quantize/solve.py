@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -40,7 +41,8 @@ def solve_weights(
     if not needs_activations(recipe):
         return {node.name: solver.solve(node, None) for node in solver.nodes.values()}
     solved: dict[str, Weights] = {}
-    with Walk(model, params if together else {}, inputs, where) as walk:
+    with tempfile.TemporaryDirectory(prefix="nibble-") as folder:
+        walk = Walk(model, params if together else {}, inputs, Path(folder), where)
         for stage in stages_of(model.graph, solver.nodes):
             first = stage.nodes[0]
             if first.name in solver.nodes:

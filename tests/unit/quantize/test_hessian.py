@@ -89,3 +89,12 @@ def test_few_positions_call_for_shrinkage() -> None:
     assert moments.count == 128
     assert moments.shrinkage == 3 / 128
     assert replace(moments, count=1).shrinkage == 1
+
+
+def test_inputs_that_hardly_vary_leave_a_matrix_that_can_be_solved() -> None:
+    rng = np.random.default_rng(0)
+    values = [np.float32(1000) + rng.standard_normal((1, 64, 9, 9)).astype(np.float32) * 1e-4 for _ in range(3)]
+    weight = rng.standard_normal((2, 64, 1, 1)).astype(np.float32)
+    moments = collect([(each, each) for each in values], 3, geometry_of(weight), 64, centred=True)
+    assert np.linalg.eigvalsh(moments.hessian[0].astype(np.float64)).min() > 0
+    assert np.allclose(moments.target(weight.reshape(2, 64), 0), weight.reshape(2, 64), atol=1e-2)

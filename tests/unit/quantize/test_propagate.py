@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -44,43 +45,44 @@ def test_stages_begin_at_convolutions_and_know_who_reads_what(model: onnx.ModelP
     assert [stage.last_use for stage in stages] == [("x",), ("l0",), ("pool",)]
 
 
-def walked(model: onnx.ModelProto, params: dict[str, Params], weights: dict[str, Weights]) -> list:
+@pytest.fixture
+def walked(model: onnx.ModelProto, tmp_path: Path) -> Callable[..., list]:
     """Return what the last convolution reads: pairs of the float network's and the quantized one's."""
-    with Walk(model, params, INPUTS, WHERE) as walk:
-        folder = Path(walk.folder.name)
+
+    def walk_all(params: dict[str, Params], weights: dict[str, Weights]) -> list:
+        walk = Walk(model, params, INPUTS, tmp_path, WHERE)
         for stage in stages_of(model.graph, {"c1": None, "y": None}):
             if stage.nodes[0].name == "y":
                 pairs = list(walk.pairs("pool"))
             walk.advance(stage, weights.get(stage.nodes[0].name))
-        assert not list(folder.iterdir())
-    assert not folder.exists()
-    return pairs
+        assert not list(tmp_path.iterdir())
+        return pairs
+
+    return walk_all
 
 
-def test_the_float_network_is_run_as_it_is(model: onnx.ModelProto) -> None:
+def test_the_float_network_is_run_as_it_is(model: onnx.ModelProto, walked: Callable[..., list]) -> None:
     opened = ort.session(ort.with_outputs(model, ["pool"]))
-    for values, (given, found) in zip(INPUTS, walked(model, {}, {}), strict=True):
+    for values, (given, found) in zip(INPUTS, walked({}, {}), strict=True):
         assert np.array_equal(given, ort.run(opened, {"x": values})["pool"])
         assert given is found
 
 
-def test_the_quantized_network_has_the_weights_solved(model: onnx.ModelProto) -> None:
-    for given, found in walked(model, {}, {"c1": zeros(model, "w4")}):
+def test_the_quantized_network_has_the_weights_solved(model: onnx.ModelProto, walked: Callable[..., list]) -> None:
+    for given, found in walked({}, {"c1": zeros(model, "w4")}):
         assert np.array_equal(found[:, :4], given[:, :4])
         assert not found[:, 4:].any()
         assert given[:, 4:].any()
 
 
-def test_the_quantized_network_has_tensors_of_codes(model: onnx.ModelProto) -> None:
-    for given, found in walked(model, {"l0": Params(0.125, 5, 15)}, {}):
+def test_the_quantized_network_has_tensors_of_codes(walked: Callable[..., list]) -> None:
+    for given, found in walked({"l0": Params(0.125, 5, 15)}, {}):
         assert np.array_equal(found[:, :4], (np.rint(given[:, :4] / 0.125) + 5).clip(0, 15) * 0.125 - 5 * 0.125)
 
 
-def test_a_model_that_does_not_run_is_named() -> None:
+def test_a_model_that_does_not_run_is_named(tmp_path: Path) -> None:
     nodes = [conv("x", "c", "w3"), op("Reshape", ["c", "shape"], "r"), conv("r", "y")]
     model = prepare(build(nodes, extra=[tensor("shape", [1, 4, 5, 5], np.int64)]), WHERE)
-    with (
-        Walk(model, {}, INPUTS, WHERE) as walk,
-        pytest.raises(InputError, match=r"m\.onnx: found a model that does not run"),
-    ):
+    walk = Walk(model, {}, INPUTS, tmp_path, WHERE)
+    with pytest.raises(InputError, match=r"m\.onnx: found a model that does not run"):
         walk.advance(stages_of(model.graph, {"y": None})[0], None)

@@ -107,3 +107,12 @@ def test_activations_that_are_not_finite_are_refused(method: dict[str, str]) -> 
         quantize(model, with_weights(weight_only(), **method))
     found = "values that are not finite, or too large to square, in tensor 'l'"
     assert str(raised.value) == f"m.onnx: found {found}, expected a model with finite activations"
+
+
+@pytest.mark.parametrize("chosen", FORMS)
+def test_pictures_of_one_color_do_no_harm(chosen: IntegerRecipe) -> None:
+    careful = with_weights(chosen, **CAREFUL).model_copy(update={"bias_correction": True, "equalize": True})
+    model = detector()
+    gray = [np.full((1, 3, 16, 16), 0.5, np.float32)] * 2
+    quantized = quantize_model(model, gray, PIXELS, careful, WHERE)
+    assert np.isfinite(ort.run(ort.session(quantized), {"x": gray[0]})["y"]).all()
