@@ -23,7 +23,7 @@ from nibble.importers.graph_tools import (
 from nibble.importers.onnx_input import Shape, fix_input
 from nibble.importers.probe import probe
 from nibble.importers.qdq import MIN_OPSET, is_qdq, to_qoperator
-from nibble.importers.random_weights import fill_randomly
+from nibble.importers.random_initializers import fill_randomly
 from nibble.importers.recognise import Groups, Options
 from nibble.importers.simplify import simplify
 from nibble.importers.summary import ROUNDED_BIASES

@@ -71,7 +71,9 @@ def test_every_tensor_is_compared_and_cycles_are_measured(
     assert [layer["name"] for layer in found["layers"]] == ["first", "pooled", "second"]
     taken = [layer["cycles"] for layer in found["layers"]]
     assert min(taken) > 0
-    assert sum(taken) <= found["cycles"] * (1.1 if stall else 1) + 1  # of the first frame, and on average
+    assert sum(taken) <= found["cycles"] * (
+        1.1 if stall else 1.01
+    )  # of the first frame, and on average: refresh differs
     if not stall:
         assert found["cycles"] == pytest.approx(found["predicted_cycles"], rel=0.25)
 

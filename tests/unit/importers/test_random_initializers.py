@@ -9,7 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from nibble.errors import InputError, UnsupportedError
 from nibble.importers import import_onnx
-from nibble.importers.random_weights import fill_randomly
+from nibble.importers.random_initializers import fill_randomly
 from nibble.onnx_io import load_model
 
 WHERE = Path("m.onnx")
