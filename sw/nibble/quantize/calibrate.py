@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,15 +28,26 @@ def observe(
     histograms = {name: Histogram() for name in tensors}
     if not tensors:
         return histograms
+    for found in activations(model, tensors, inputs, where):
+        for name, values in found.items():
+            _add(histograms[name], name, values, where)
+    return histograms
+
+
+def activations(
+    model: onnx.ModelProto, tensors: Sequence[str], inputs: Iterable[Floats], where: Path
+) -> Iterator[dict[str, Floats]]:
+    """Yield `tensors` of a `model`, by name, for one of `inputs` [1, 3, H, W] after the other.
+
+    Raises InputError naming `where` when the model does not run.
+    """
     try:
         opened = ort.session(ort.with_outputs(model, tensors))
         feed = opened.get_inputs()[0].name
         for values in inputs:
-            for name, found in zip(tensors, opened.run(list(tensors), {feed: values}), strict=True):
-                _add(histograms[name], name, found, where)
+            yield dict(zip(tensors, opened.run(list(tensors), {feed: values}), strict=True))
     except REFUSALS as error:
         raise does_not_run(where, error) from error
-    return histograms
 
 
 def does_not_run(where: Path, error: Exception) -> InputError:

@@ -14,11 +14,10 @@ import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
-from nibble import ort
 from nibble.errors import InputError
 from nibble.quantize.assign import FOUR_BIT_LEVELS, four_bit_groups
 from nibble.quantize.balance import Extent, Layer, Span, Values, least_error
-from nibble.quantize.calibrate import REFUSALS, does_not_run
+from nibble.quantize.calibrate import activations
 from nibble.quantize.channels import Channels, group_count
 from nibble.quantize.layers import FLOAT_BITS, LayerBits
 from nibble.quantize.pictures import Inputs
@@ -161,14 +160,9 @@ class _Moments:
 def measure(model: onnx.ModelProto, tensors: Sequence[str], inputs: Inputs, where: Path) -> dict[str, Extent]:
     """Return the extents of `tensors` [1, C, H, W] of a prepared `model` over `inputs`."""
     found = {name: _Moments() for name in tensors}
-    try:
-        opened = ort.session(ort.with_outputs(model, tensors))
-        feed = opened.get_inputs()[0].name
-        for values in inputs:
-            for name, each in zip(tensors, opened.run(list(tensors), {feed: values}), strict=True):
-                found[name].add(each)
-    except REFUSALS as error:
-        raise does_not_run(where, error) from error
+    for read in activations(model, tensors, inputs, where):
+        for name, values in read.items():
+            found[name].add(values)
     for name, each in found.items():
         if not np.isfinite(each.product).all():
             seen = f"values that are not finite, or too large to square, in tensor {name!r}"

@@ -11,8 +11,7 @@ import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
-from nibble import ort
-from nibble.quantize.calibrate import REFUSALS, does_not_run
+from nibble.quantize.calibrate import activations
 from nibble.quantize.hessian import Floats, Geometry, columns
 from nibble.quantize.pictures import Inputs
 from nibble.quantize.plan import INPUT, UNIT, Plan, quantizable
@@ -68,15 +67,9 @@ def candidates(params: Params) -> list[Params]:
 
 def _measure(model: onnx.ModelProto, readers: list[_Reader], inputs: Inputs, where: Path) -> None:
     tensors, count = list(dict.fromkeys(reader.source for reader in readers)), math.ceil(_POSITIONS / len(inputs))
-    try:
-        opened = ort.session(ort.with_outputs(model, tensors))
-        feed = opened.get_inputs()[0].name
-        for index, values in enumerate(inputs):
-            found = dict(zip(tensors, opened.run(tensors, {feed: values}), strict=True))
-            for reader in readers:
-                reader.add(columns(found[reader.source], reader.geometry, count, np.random.default_rng(index)))
-    except REFUSALS as error:
-        raise does_not_run(where, error) from error
+    for index, found in enumerate(activations(model, tensors, inputs, where)):
+        for reader in readers:
+            reader.add(columns(found[reader.source], reader.geometry, count, np.random.default_rng(index)))
 
 
 class _Reader:

@@ -20,9 +20,9 @@ from onnx import TensorProto, helper, numpy_helper
 from nibble import ort
 from nibble.quantize.calibrate import REFUSALS, does_not_run
 from nibble.quantize.hessian import Floats
+from nibble.quantize.part import part_of
 from nibble.quantize.pictures import Inputs
 from nibble.quantize.ranges import LEVELS, Params
-from nibble.quantize.sensitivity.cut import part_of
 from nibble.quantize.weights import Weights
 
 Side = Literal["float", "quantized"]
@@ -93,10 +93,11 @@ class Walk:
     def advance(self, stage: Stage, weights: Weights | None) -> None:
         """Run `stage` in both networks, in the quantized one with `weights` for its first node."""
         nodes, constants = self._quantized(stage, weights)
-        if constants or self.changed.intersection(stage.inputs):
+        differs = constants or self.changed.intersection(stage.inputs)
+        if differs:
             self._run("quantized", stage, nodes, constants)
         self._run("float", stage, stage.nodes, [])
-        if constants or self.changed.intersection(stage.inputs):
+        if differs:
             self.changed.update(stage.outputs)
         for name in stage.last_use:
             self.changed.discard(name)

@@ -117,8 +117,6 @@ class IntegerRecipe(_Recipe):
     """Whether the inputs and the output of a Concat share one scale, so that it moves bytes only."""
     conv_n_bits: bool
     """Whether 4-bit integer convolutions are calls of the model's own function ConvNBits."""
-    learned: None
-    """Settings of rounding: learned; null otherwise."""
 
     @model_validator(mode="after")
     def _form_fits(self) -> IntegerRecipe:

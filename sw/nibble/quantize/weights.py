@@ -60,17 +60,6 @@ def expanded(scale: Floats, grid: Grid, columns: int) -> Floats:
     return np.repeat(scale, grid.block, axis=1)[:, :columns]
 
 
-def quantize_weights(weight: Floats, bias: Floats, grid: Grid, input_scale: float | None = None) -> Weights:
-    """Return the nearest codes of `weight` [M, C/groups, kh, kw], the scale so small that none is clipped.
-
-    `input_scale` as for `smallest_scale`.
-    """
-    channels = weight.reshape(len(weight), -1)
-    scale = fit(absmax(channels, grid), grid, smallest_scale(bias, input_scale))
-    codes = nearest(channels, scale, grid)
-    return Weights(codes.astype(np.int8).reshape(weight.shape), scale, bias, grid)
-
-
 def nearest(channels: Floats, scale: Floats, grid: Grid) -> Floats:
     """Return the nearest codes of `channels` [M, columns] for a `scale` of [1], [M] or [M, blocks]."""
     codes = np.rint(channels / expanded(scale, grid, channels.shape[1]))

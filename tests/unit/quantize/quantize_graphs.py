@@ -11,7 +11,9 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from nibble.onnx_io import write_decoder
+from nibble.quantize.layer import Layer
 from nibble.quantize.recipe import FOLDER, IntegerRecipe, check_recipe
+from nibble.quantize.weights import Floats, Grid, Weights, smallest_scale
 from nibble.yaml_file import read_mapping
 from nibble.yolo.spec import Decoder, Head, Preprocess
 
@@ -110,3 +112,10 @@ def kinds(model: onnx.ModelProto) -> list[str]:
 def _weight(name: str, shape: tuple[int, ...]) -> onnx.TensorProto:
     rng = np.random.default_rng(sum(map(ord, name)))
     return numpy_helper.from_array((rng.standard_normal(shape) / np.prod(shape[1:]) ** 0.5).astype(np.float32), name)
+
+
+def quantize_weights(weight: Floats, bias: Floats, grid: Grid, input_scale: float | None = None) -> Weights:
+    """Return the nearest codes of `weight` [M, C/groups, kh, kw], the scale so small that none is clipped."""
+    layer = Layer(weight.reshape(len(weight), -1), grid, smallest_scale(bias, input_scale))
+    codes, scale = layer.rounded("absmax", "nearest", None)
+    return Weights(codes.astype(np.int8).reshape(weight.shape), scale, bias, grid)

@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from quantize_graphs import PIXELS, build, constants, conv, detector, kinds, op, tensor, weight_only
+from quantize_graphs import PIXELS, build, constants, conv, detector, kinds, op, quantize_weights, tensor, weight_only
 
 from nibble import ort
 from nibble.errors import UnsupportedError
@@ -15,7 +15,7 @@ from nibble.quantize.prepare import prepare
 from nibble.quantize.quantizer import quantize_model
 from nibble.quantize.recipe import IntegerRecipe
 from nibble.quantize.weight_only import write_weights
-from nibble.quantize.weights import Grid, quantize_weights
+from nibble.quantize.weights import Grid
 
 WHERE = Path("m.onnx")
 STORAGES = ["int4", "uint4", "packed"]

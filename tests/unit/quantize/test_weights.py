@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from quantize_graphs import quantize_weights
 
-from nibble.quantize.weights import Grid, expanded, quantize_bias, quantize_weights
+from nibble.quantize.weights import Grid, expanded, quantize_bias
 
 weights = hnp.arrays(
     np.float32,

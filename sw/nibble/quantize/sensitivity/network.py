@@ -82,5 +82,5 @@ def _quick(recipe: IntegerRecipe) -> IntegerRecipe:
     weights = recipe.weights.model_copy(update={"clip": "absmax", "rounding": "nearest"})
     ranges = {"range": "min-max", "percentile": None}
     activations = recipe.activations.model_copy(update=ranges) if recipe.activations else None
-    simple = {"equalize": False, "bias_correction": False, "learned": None, "windows": 0}
+    simple = {"equalize": False, "bias_correction": False, "windows": 0}
     return recipe.model_copy(update={"weights": weights, "activations": activations, **simple})

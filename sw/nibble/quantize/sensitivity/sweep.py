@@ -19,9 +19,10 @@ from onnx import numpy_helper
 from nibble import ort
 from nibble.quantize.calibrate import REFUSALS, does_not_run
 from nibble.quantize.layers import LayerBits
+from nibble.quantize.part import part_of
 from nibble.quantize.pictures import Inputs
 from nibble.quantize.ranges import Params
-from nibble.quantize.sensitivity.cut import Suffix, part_of, suffix_of
+from nibble.quantize.sensitivity.cut import Suffix, suffix_of
 from nibble.quantize.sensitivity.metrics import Metric
 from nibble.quantize.weights import Weights
 from nibble.yolo.detections import Floats

@@ -4,7 +4,8 @@ import numpy as np
 from quantize_graphs import SIDE, build, conv, op
 
 from nibble import ort
-from nibble.quantize.sensitivity.cut import part_of, suffix_of
+from nibble.quantize.part import part_of
+from nibble.quantize.sensitivity.cut import suffix_of
 
 
 def test_suffix_holds_what_depends_on_a_tensor_and_names_what_crosses() -> None:
