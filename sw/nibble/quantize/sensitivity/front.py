@@ -40,7 +40,7 @@ class Point:
 def make_units(groups: Mapping[str, str], widths: Mapping[str, Sequence[LayerBits]]) -> list[Unit]:
     """Return the alternatives of each group of convolutions (Conv name -> group) that may have `widths`.
 
-    Convolutions of a group read the same codes, so all have the same bits of activations.
+    Convolutions of a group read the same codes, so all have the same bits of activations; float ones read 8.
     """
     members: dict[str, list[str]] = {}
     for name in widths:
@@ -50,7 +50,7 @@ def make_units(groups: Mapping[str, str], widths: Mapping[str, Sequence[LayerBit
 
 def _units(widths: Mapping[str, Sequence[LayerBits]]) -> list[Unit]:
     """Return one unit of all convolutions, or one each where there is no choice of activations."""
-    activations = sorted({bits.activation_bits for each in widths.values() for bits in each})
+    activations = sorted({_read_bits(bits) for each in widths.values() for bits in each})
     if len(activations) == 1:
         return [[{name: bits} for bits in each] for name, each in widths.items()]
     return [[mix for bits in activations for mix in _mixes(widths, bits)]]
@@ -58,12 +58,16 @@ def _units(widths: Mapping[str, Sequence[LayerBits]]) -> list[Unit]:
 
 def _mixes(widths: Mapping[str, Sequence[LayerBits]], activation_bits: int) -> list[Assignment]:
     """Return all mixes at so many bits of activations; of many convolutions, as far as can be all alike."""
-    fitting = {name: [one for one in each if one.activation_bits == activation_bits] for name, each in widths.items()}
+    fitting = {name: [one for one in each if _read_bits(one) == activation_bits] for name, each in widths.items()}
     mixes = [dict(zip(fitting, mix, strict=True)) for mix in islice(product(*fitting.values()), MOST_MIXES + 1)]
     if len(mixes) <= MOST_MIXES:
         return mixes
     widest = max(fitting.values(), key=len)
     return [{name: bits if bits in each else each[0] for name, each in fitting.items()} for bits in widest]
+
+
+def _read_bits(bits: LayerBits) -> int:
+    return min(bits.activation_bits, 8)
 
 
 def total(table: Table, bits: Assignment) -> float:

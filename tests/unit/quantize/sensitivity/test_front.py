@@ -42,6 +42,12 @@ def test_a_convolution_that_may_not_change_keeps_the_bits_of_its_tensor() -> Non
     assert unit == [{"a": W8A8, "b": W8A8}, {"a": W4A8, "b": W8A8}]
 
 
+def test_a_float_reader_leaves_8_bits_to_others() -> None:
+    floats = LayerBits(32, 32)
+    (unit,) = make_units({"a": "t", "b": "t"}, {"a": ALL, "b": [floats]})
+    assert unit == [{"a": W8A8, "b": floats}, {"a": W4A8, "b": floats}]
+
+
 def test_many_readers_of_one_tensor_are_alike() -> None:
     names = [f"c{index}" for index in range(12)]
     (unit,) = make_units(dict.fromkeys(names, "t"), dict.fromkeys(names, ALL))
