@@ -39,7 +39,7 @@ class WeightRecipe(_Strict):
     """How the weights of the convolutions become codes."""
 
     bits: Literal[4, 8]
-    """Of all convolutions but those that `edges` and `layers` name."""
+    """Of all convolutions but those that `edges`, `small` and `layers` name."""
     granularity: Literal["per-tensor", "per-channel", "block"]
     """What one scale serves: a tensor, an output channel, or `block` weights of an output channel."""
     block: Annotated[int, Field(ge=1)] | None
@@ -84,6 +84,15 @@ class EdgeRecipe(_Strict):
     """The convolutions that write the network's outputs."""
 
 
+class SmallRecipe(_Strict):
+    """Bits of the weights of the convolutions that have the fewest, which cost little and often do much damage."""
+
+    share: Annotated[float, Field(gt=0, lt=1)]
+    """Of the weights of all convolutions with `weights.bits`, what these hold together at most."""
+    weight_bits: Literal[8, 32]
+    """More than `weights.bits`; 32: they stay float."""
+
+
 class LayerRecipe(_Strict):
     """An exception for some convolutions."""
 
@@ -107,6 +116,8 @@ class IntegerRecipe(_Recipe):
     activations: ActivationRecipe | None
     """null with form: weight-only."""
     edges: EdgeRecipe
+    small: SmallRecipe | None
+    """null: convolutions with few weights are as any."""
     layers: list[LayerRecipe]
     """Exceptions to all of the above; the last that matches wins."""
     equalize: bool
@@ -136,6 +147,12 @@ class IntegerRecipe(_Recipe):
             if layer.activation_bits and not integer:
                 key = f"layers.{index}.activation_bits"
                 raise _conflict(key, layer.activation_bits, "null with form: weight-only")
+        return self
+
+    @model_validator(mode="after")
+    def _small_fits(self) -> IntegerRecipe:
+        if self.small and self.small.weight_bits <= self.weights.bits:
+            raise _conflict("small.weight_bits", self.small.weight_bits, f"32 with weights.bits: {self.weights.bits}")
         return self
 
 

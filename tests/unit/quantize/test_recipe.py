@@ -53,6 +53,7 @@ def activations(**change: object) -> dict[str, object]:
 
 
 WEIGHT_ONLY = {"form": "weight-only", "activations": None, "share_concat_scales": False}
+SMALL = {"share": 0.1, "weight_bits": 32}
 FLOAT_LAYER = {"match": "*", "weight_bits": 32, "activation_bits": None}
 
 
@@ -107,6 +108,15 @@ FLOAT_LAYER = {"match": "*", "weight_bits": 32, "activation_bits": None}
             "found layers.0.activation_bits: 4, expected null with form: weight-only",
         ),
         ({"edges": {"first": 2, "heads": 8}}, "found edges.first: 2, expected 4, 8 or 32"),
+        ({"small": {"share": 0.1}}, "found no key 'small.weight_bits', expected every key of a recipe"),
+        ({"small": SMALL | {"bits": 8}}, "found unknown key 'small.bits', expected the keys of a recipe only"),
+        ({"small": 0.1}, "found small: 0.1, expected a mapping of its keys"),
+        ({"small": SMALL | {"share": 0}}, "found small.share: 0, expected greater than 0"),
+        ({"small": SMALL | {"share": 1}}, "found small.share: 1, expected less than 1"),
+        ({"small": SMALL | {"share": float("nan")}}, "found small.share: nan, expected less than 1"),
+        ({"small": SMALL | {"share": "10 %"}}, "found small.share: '10 %', expected a valid number"),
+        ({"small": SMALL | {"weight_bits": 4}}, "found small.weight_bits: 4, expected 8 or 32"),
+        ({"small": SMALL | {"weight_bits": 8}}, "found small.weight_bits: 8, expected 32 with weights.bits: 8"),
         ({"layers": [{"match": "*"}]}, "found no key 'layers.0.weight_bits', expected every key of a recipe"),
         ({"layers": [FLOAT_LAYER | {"match": 1}]}, "found layers.0.match: 1, expected a valid string"),
     ],
@@ -119,6 +129,16 @@ def test_a_weight_only_recipe_is_valid(tmp_path: Path) -> None:
     path = tmp_path / "r.yaml"
     path.write_text(yaml.dump(GOOD | WEIGHT_ONLY | {"layers": [FLOAT_LAYER]}))
     assert isinstance(load_recipe(str(path)), IntegerRecipe)
+
+
+@pytest.mark.parametrize(("bits", "small_bits"), [(4, 8), (4, 32), (8, 32)])
+def test_small_convolutions_may_have_more_bits(tmp_path: Path, bits: int, small_bits: int) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(yaml.dump(GOOD | weights(bits=bits) | {"small": SMALL | {"weight_bits": small_bits}}))
+    recipe = load_recipe(str(path))
+    assert isinstance(recipe, IntegerRecipe)
+    assert recipe.small is not None
+    assert (recipe.small.share, recipe.small.weight_bits) == (0.1, small_bits)
 
 
 def test_granularity_may_be_overridden() -> None:

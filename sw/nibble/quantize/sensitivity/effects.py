@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from nibble.errors import InputError
 from nibble.quantize.assign import assign, input_params, observed
 from nibble.quantize.calibrate import observe
-from nibble.quantize.layers import LayerBits
+from nibble.quantize.layers import FLOAT_BITS, LayerBits
 from nibble.quantize.pictures import Inputs, PictureInputs
 from nibble.quantize.plan import make_plan
 from nibble.quantize.sensitivity.metrics import Metric
 from nibble.quantize.sensitivity.network import Network
 from nibble.quantize.sensitivity.pool import Pool
 from nibble.quantize.sensitivity.sweep import Key, Parts, Sweep, Task, Variant
+from nibble.quantize.sensitivity.widths import highest
 from nibble.quantize.solve import solve_weights
 from nibble.quantize.windows import Windows
 
@@ -62,7 +63,7 @@ def try_convolutions(
     pool: Pool,
     track: Track = silent,
 ) -> Effects:
-    """Try every convolution at all `widths`, with codes and ranges from `calibration`, on all `inputs`.
+    """Try the convolutions as `make_variants` says, with codes and ranges from `calibration`, on all `inputs`.
 
     `track` is told the tasks done and those in all. Raises InputError naming the model when it does not run.
     """
@@ -71,21 +72,32 @@ def try_convolutions(
 
 
 def make_variants(network: Network, widths: Sequence[LayerBits], calibration: Inputs) -> dict[str, list[Variant]]:
-    """Return every convolution at all `widths`, weights and ranges chosen as the network's recipe says."""
+    """Return every convolution at all `widths` and at what the recipe gives it, where that is less than the most.
+
+    Weights and ranges are chosen as the network's recipe says.
+    """
     graph, recipe, preprocess = network.prepared.graph, network.recipe, network.decoder.preprocess
     windows = Windows(calibration, recipe.windows, preprocess, recipe.seed)
     source = input_params(preprocess)
-    made: dict[str, list[Variant]] = {name: [] for name in network.assigned}
+    tried = _tried(network, widths)
+    made: dict[str, list[Variant]] = {name: [] for name in tried}
     plan = make_plan(graph, recipe.share_concat_scales)
     reads = {node.name: node.input[0] for node in graph.node}
     histograms = observe(network.prepared, observed(plan), calibration, network.path) if recipe.activations else {}
-    for width in widths:
-        bits = dict.fromkeys(made, width)
+    for width in dict.fromkeys(width for each in tried.values() for width in each):
+        bits = {name: width for name, each in tried.items() if width in each}
         params = assign(plan, graph, bits, histograms, source, recipe.activations) if recipe.activations else {}
         weights = solve_weights(network.prepared, bits, params, recipe, windows, network.path, together=False)
-        for name, variants in made.items():
-            variants.append(Variant(width, weights[name], params.get(reads[name])))
+        for name in bits:
+            made[name].append(Variant(width, weights[name], params.get(reads[name])))
     return made
+
+
+def _tried(network: Network, widths: Sequence[LayerBits]) -> dict[str, list[LayerBits]]:
+    """Return the bits to try each convolution at; what the recipe gives does damage too, but at the most bits."""
+    harmless = {highest(network.recipe), LayerBits(FLOAT_BITS, FLOAT_BITS)}
+    own = {name: [] if bits in harmless else [bits] for name, bits in network.assigned.items()}
+    return {name: list(dict.fromkeys([*widths, *each])) for name, each in own.items()}
 
 
 def measure_effects(

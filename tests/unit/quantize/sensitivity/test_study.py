@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from quantize_graphs import recipe
 from sensitivity_graphs import wide
 
 from nibble.errors import InputError
@@ -19,7 +20,8 @@ from nibble.quantize.sensitivity.study import Price, Rules, Study
 from nibble.quantize.sensitivity.widths import highest, parse_widths, show
 
 W8A8, W4A8, W4A4 = LayerBits(8, 8), LayerBits(4, 8), LayerBits(4, 4)
-CYCLES = {W8A8: 100, W4A8: 90, W4A4: 50}
+W8A4, FLOAT = LayerBits(8, 4), LayerBits(32, 32)
+CYCLES = {W8A8: 100, W4A8: 90, W4A4: 50, W8A4: 80, FLOAT: 0}
 DAMAGE = {"/1[a]": 5.0, "/2": 1.0, "/3": 4.0, "/4": 2.0, "/5": 3.0}
 INNER = list(DAMAGE)
 Open = Callable[..., Network]
@@ -122,6 +124,24 @@ def test_recipes_of_schemes_give_their_bits(opened: Network, tmp_path: Path) -> 
         conv.name.removesuffix("_quant"): conv.weight_bits for conv in inspect_graph(opened.quantized(recipe).graph)
     }
     assert found == {name: bits.weight_bits for name, bits in scheme.bits.items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "bits", "small"), [("w4a8", 8, W8A8), ("w4a4", 8, W8A4), ("w4a8", 32, FLOAT), ("int8", 32, FLOAT)]
+)
+@pytest.mark.parametrize("free", [INNER, ["/3", "/4"]])
+def test_schemes_beside_small_convolutions(
+    network: Open, tmp_path: Path, name: str, bits: int, small: LayerBits, free: list[str]
+) -> None:
+    path = tmp_path / "base.yaml"
+    path.write_text(recipe_text(recipe(name, small={"share": 0.4, "weight_bits": bits}), "Small: two of five."))
+    opened = network(str(path), wide())
+    chosen = study(opened, free)
+    schemes = chosen.candidates(Rules([1, 3], [4.0], points=6))
+    assert [each for each, width in schemes[0].bits.items() if width == small and each in INNER] == ["/1[a]", "/2"]
+    for scheme in schemes:
+        assert assign_bits(opened.prepared.graph, chosen.recipe_of(scheme), opened.path) == scheme.bits
+    assert all(scheme.bits["/2"] == small for scheme in schemes) == ("/2" not in free)
 
 
 def test_sketches_have_the_size_of_the_real_thing(opened: Network) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
+from quantize_graphs import recipe
 from sensitivity_graphs import branched, chain
 
 from nibble import ort
@@ -22,9 +23,10 @@ from nibble.quantize.sensitivity.effects import Effects, make_tasks, make_varian
 from nibble.quantize.sensitivity.metrics import Cosine, Sqnr
 from nibble.quantize.sensitivity.network import Network
 from nibble.quantize.sensitivity.pool import Processes
+from nibble.quantize.sensitivity.schemes import recipe_text
 from nibble.quantize.sensitivity.sweep import Variant, fake_quantized
 
-W8A8, W4A8, W4A4 = LayerBits(8, 8), LayerBits(4, 8), LayerBits(4, 4)
+W8A8, W4A8, W4A4, W8A4 = LayerBits(8, 8), LayerBits(4, 8), LayerBits(4, 4), LayerBits(8, 4)
 Open = Callable[..., Network]
 
 
@@ -52,9 +54,9 @@ def expected(network: Network, name: str, variant: Variant) -> Iterator[dict[str
         yield {head: found[head] for head in ("y", "z")}
 
 
-@pytest.mark.parametrize(("recipe", "widths"), [("int8", [W8A8, W4A8, W4A4]), ("int4-absmax", [LayerBits(4, 32)])])
-def test_effects_are_those_of_whole_networks(network: Open, recipe: str, widths: list[LayerBits]) -> None:
-    opened, metric = network(recipe, branched()), Sqnr()
+@pytest.mark.parametrize(("name", "widths"), [("int8", [W8A8, W4A8, W4A4]), ("int4-absmax", [LayerBits(4, 32)])])
+def test_effects_are_those_of_whole_networks(network: Open, name: str, widths: list[LayerBits]) -> None:
+    opened, metric = network(name, branched()), Sqnr()
     found = effects_of(opened, widths, metric)
     reference = ort.session(opened.prepared)
     heads = [ort.run(reference, {"x": values}) for values in opened.calibration]
@@ -76,6 +78,19 @@ def test_fewer_bits_do_more_damage(network: Open) -> None:
     damage = effects_of(network(), [W8A8, W4A8, W4A4], Cosine()).damage()
     assert damage["c1"][W8A8] < damage["c1"][W4A8] < damage["c1"][W4A4]
     assert damage["c0"][W4A8] == damage["c0"][W4A4]  # the network's input keeps its 8 bits
+
+
+def test_what_the_recipe_gives_is_tried_as_well(network: Open, tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(recipe_text(recipe("w4a4-absmax", small={"share": 0.5, "weight_bits": 8}), "y is small."))
+    damage = effects_of(network(str(path), branched()), [W4A4], Cosine()).damage()
+    assert {name: list(widths) for name, widths in damage.items()} == {
+        "c0": [W4A4],
+        "c1": [W4A4],
+        "y": [W4A4, W8A4],
+        "z": [W4A4],
+    }
+    assert 0 < damage["y"][W8A4] < damage["y"][W4A4]
 
 
 def test_a_head_changes_only_itself(network: Open) -> None:
