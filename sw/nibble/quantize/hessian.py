@@ -94,14 +94,15 @@ class Geometry:
 
     def windows(self, values: Floats) -> Floats:
         """Return all windows of `values` [C, H, W] as a view [C, rows, columns, kh, kw] of the padded tensor."""
-        top, left, bottom, right = self._padding(values.shape[1:])
+        top, left, bottom, right = self.padding(values.shape[1:])
         padded = np.pad(values, ((0, 0), (top, bottom), (left, right)))
         every = np.lib.stride_tricks.sliding_window_view(padded, self.spans, axis=(1, 2))
         (sy, sx), (dy, dx) = self.strides, self.dilations
         view: Floats = every[:, ::sy, ::sx, ::dy, ::dx]
         return view
 
-    def _padding(self, size: tuple[int, ...]) -> tuple[int, ...]:
+    def padding(self, size: tuple[int, ...]) -> tuple[int, ...]:
+        """Return what is added to an input of height and width `size`: top, left, bottom, right."""
         if not self.auto_pad.startswith("SAME"):
             return self.pads if self.auto_pad == "NOTSET" else (0, 0, 0, 0)
         wanted = [(math.ceil(n / s) - 1) * s + k - n for n, s, k in zip(size, self.strides, self.spans, strict=True)]

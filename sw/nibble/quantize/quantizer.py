@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import resource
 import time
@@ -22,11 +23,13 @@ from nibble.quantize.inspection import inspect_graph
 from nibble.quantize.layers import FLOAT_BITS, LayerBits, assign_bits
 from nibble.quantize.output_search import search_ranges
 from nibble.quantize.pictures import Inputs, PictureInputs, choose_pictures
-from nibble.quantize.plan import make_plan
+from nibble.quantize.plan import Plan, make_plan
 from nibble.quantize.prepare import OPSET, lower_opset, prepare
+from nibble.quantize.ranges import Params
 from nibble.quantize.recipe import ActivationRecipe, IntegerRecipe, ReferenceRecipe
 from nibble.quantize.solve import solve_weights
 from nibble.quantize.weight_only import OLD_IR_VERSION, OLD_OPSET, PACKED_OPSET, write_weights
+from nibble.quantize.weights import Weights
 from nibble.quantize.windows import Windows
 from nibble.quantize.writer import write_graph
 from nibble.yolo.spec import Preprocess
@@ -118,12 +121,14 @@ def _quantize(
         from nibble.quantize.reference import quantize_reference  # its library loads torch where that is installed
 
         return quantize_reference(prepared, inputs, recipe.per_channel, where)
+    if recipe.weights.iterations is not None:
+        _check_learnable(prepared, where)
     bits = assign_bits(prepared.graph, recipe, where)
     if recipe.equalize:
         prepared = equalize(prepared, bits, recipe, inputs, where)
     windows = Windows(inputs, recipe.windows, preprocess, recipe.seed)
     if recipe.activations is None:
-        weights = solve_weights(prepared, bits, {}, recipe, windows, where)
+        _, weights = _solved(prepared, Plan(), {}, bits, recipe, windows, where)
         written = write_weights(prepared, weights, recipe.weights.storage)
         packed = recipe.weights.storage == "packed"
         return lower_opset(written, where, OLD_OPSET, OLD_IR_VERSION) if packed else written
@@ -144,8 +149,36 @@ def _integer(
     params = assign(plan, prepared.graph, bits, histograms, input_params(windows.preprocess), activations)
     if activations.range == "output":
         params = search_ranges(prepared, plan, params, windows.inputs, recipe.bias_correction, where)
-    weights = solve_weights(prepared, bits, params, recipe, windows, where)
+    params, weights = _solved(prepared, plan, params, bits, recipe, windows, where)
     return write_graph(prepared, plan, params, weights, recipe.conv_n_bits)
+
+
+def _solved(
+    prepared: onnx.ModelProto,
+    plan: Plan,
+    params: dict[str, Params],
+    bits: Mapping[str, LayerBits],
+    recipe: IntegerRecipe,
+    windows: Windows,
+    where: Path,
+) -> tuple[dict[str, Params], dict[str, Weights]]:
+    """Return the weights, and `params` as they are or as learned with them."""
+    weights = solve_weights(prepared, bits, params, recipe, windows, where)
+    if recipe.weights.iterations is None:
+        return params, weights
+    from nibble.quantize.learned.learn import learn  # PyTorch is an extra
+
+    return learn(prepared, plan, params, weights, windows, recipe.weights.iterations, where)
+
+
+def _check_learnable(prepared: onnx.ModelProto, where: Path) -> None:
+    """Refuse early what learning would refuse after the other methods' minutes."""
+    if importlib.util.find_spec("torch") is None:
+        raise InputError("weights.rounding: learned", "no torch", "the extra `train`: pip install 'nibble-dpu[train]'")
+    from nibble.quantize.learned.network import Network
+
+    Network(prepared.graph, where)
+    read_decoder(prepared, where)
 
 
 def _check_input(graph: onnx.GraphProto, preprocess: Preprocess, where: Path) -> None:

@@ -46,8 +46,10 @@ class WeightRecipe(_Strict):
     """Consecutive weights of an output channel, in the order [C / groups, kh, kw], that share a scale."""
     clip: Literal["absmax", "mse", "hessian"]
     """How a scale is chosen."""
-    rounding: Literal["nearest", "gptq"]
-    """How codes are chosen for given scales."""
+    rounding: Literal["nearest", "gptq", "learned"]
+    """How codes are chosen for given scales; learned: GPTQ's codes, then all of them together by gradients."""
+    iterations: Annotated[int, Field(ge=1)] | None
+    """Steps of learning, for `rounding: learned`; null otherwise."""
     storage: Literal["int4", "uint4", "packed"]
     """4-bit codes as ONNX INT4, as UINT4 with zero point 8, or two to a UINT8 byte."""
 
@@ -55,6 +57,14 @@ class WeightRecipe(_Strict):
     def _block_fits(self) -> WeightRecipe:
         if (self.granularity == "block") != (self.block is not None):
             raise _conflict("block", self.block, "a number with granularity: block, null otherwise")
+        return self
+
+    @model_validator(mode="after")
+    def _learning_fits(self) -> WeightRecipe:
+        if (self.rounding == "learned") != (self.iterations is not None):
+            raise _conflict("iterations", self.iterations, "a number with rounding: learned, null otherwise")
+        if self.rounding == "learned" and self.storage == "packed":
+            raise _conflict("storage", self.storage, "int4 or uint4 with rounding: learned")
         return self
 
 

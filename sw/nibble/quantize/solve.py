@@ -13,7 +13,7 @@ from onnx import numpy_helper
 from nibble.errors import InputError
 from nibble.quantize.bias import corrected_bias, within_limit
 from nibble.quantize.hessian import Geometry, Moments, collect
-from nibble.quantize.layer import Layer
+from nibble.quantize.layer import Layer, Rounding
 from nibble.quantize.layers import FLOAT_BITS, LayerBits
 from nibble.quantize.pictures import Inputs
 from nibble.quantize.propagate import Walk, stages_of
@@ -35,7 +35,8 @@ def solve_weights(
 
     `params` holds the tensors of codes, in an integer graph; nothing where weights alone have codes. Methods that look
     at activations see those of `inputs` in a network whose convolutions so far are quantized, or with `together` false
-    in the float network. Raises InputError naming `where`, the model, when it does not run.
+    in the float network. Where rounding is learned, codes are GPTQ's, with which learning begins. Raises InputError
+    naming `where`, the model, when it does not run.
     """
     solver = _Solver(model.graph, bits, params, recipe, where)
     if not needs_activations(recipe):
@@ -89,7 +90,8 @@ class _Solver:
         grid = Grid(self.bits[node.name].weight_bits, method.granularity, method.block)
         layer = Layer(weight.reshape(len(weight), -1), grid, smallest_scale(bias, step))
         moments = self._moments(node, walk) if walk else None
-        codes, scale = layer.rounded(method.clip, method.rounding, moments)
+        rounding: Rounding = "gptq" if method.rounding == "learned" else method.rounding
+        codes, scale = layer.rounded(method.clip, rounding, moments)
         if moments and self.recipe.bias_correction:
             bias = corrected_bias(layer.channels, codes * expanded(scale, grid, codes.shape[1]), bias, moments)
             bias = within_limit(bias, scale, step)

@@ -72,6 +72,22 @@ FLOAT_LAYER = {"match": "*", "weight_bits": 32, "activation_bits": None}
             weights(granularity="block"),
             "found weights.block: None, expected a number with granularity: block, null otherwise",
         ),
+        (
+            weights(rounding="learned"),
+            "found weights.iterations: None, expected a number with rounding: learned, null otherwise",
+        ),
+        (
+            weights(iterations=10),
+            "found weights.iterations: 10, expected a number with rounding: learned, null otherwise",
+        ),
+        (
+            weights(rounding="learned", iterations=0),
+            "found weights.iterations: 0, expected greater than or equal to 1",
+        ),
+        (
+            weights(rounding="learned", iterations=1, storage="packed"),
+            "found weights.storage: 'packed', expected int4 or uint4 with rounding: learned",
+        ),
         (weights(block=32), "found weights.block: 32, expected a number with granularity: block, null otherwise"),
         (
             weights(granularity="block", block=32),
