@@ -16,7 +16,7 @@ from nibble.yolo.spec import Preprocess
 SIDE = 320
 """Of a cut, in pixels, where a network takes any size: more pictures for the same time than whole ones."""
 TOGETHER = 4
-"""Cuts of that size whose gradients make a step; of whole windows, as many as have about as many pixels."""
+"""Cuts whose gradients make a step; of larger ones, whole windows, as many as have about as many pixels."""
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -33,7 +33,7 @@ class Cuts:
         self.facts, self.whole = facts, whole
         size = facts.height, facts.width
         self.size = size if whole else (min(SIDE, size[0]), min(SIDE, size[1]))
-        self.count = max(1, round(TOGETHER * SIDE**2 / (size[0] * size[1]))) if whole else TOGETHER
+        self.count = max(1, round(TOGETHER * min(1.0, SIDE**2 / (self.size[0] * self.size[1]))))
         self.pixels = np.memmap(folder / "pixels", np.uint8, "w+", shape=(len(windows), 3, *size))
         for index, values in enumerate(windows):
             self.pixels[index] = to_pixels(values[0], facts)

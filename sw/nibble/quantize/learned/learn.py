@@ -2,8 +2,10 @@
 
 The quantized network learns to say what the float network says of random cuts of the calibration windows: at its heads,
 and behind each activation function. Rounding to codes passes gradients straight through; a weight is between its two
-codes until, towards the end, it is at one of them. Products are of bfloat16 where the processor has them, and sums are
-shared out to the same number of threads always: the same processor gives the same result.
+codes until, at last, it is at one of them, and biases and scales learn on.
+
+Products are of bfloat16 where the processor has them, and sums are left to one thread, since their order counts: the
+same processor and PyTorch give the same result.
 """
 
 from __future__ import annotations
@@ -30,11 +32,10 @@ from nibble.quantize.weights import Weights
 from nibble.quantize.windows import Windows
 from nibble.yolo.spec import Decoder
 
-_THREADS = 2
-_HOTTEST = 10.0
-"""The temperature at the end: the higher, the nearer weights are to one of their codes."""
-_DECIDED = 0.9
-"""Of the iterations, after which the temperature stays."""
+_HOTTEST = 40.0
+"""The highest temperature; it begins with 1."""
+_DECIDED = 0.5
+"""Of the iterations, the share after which weights are at their codes, and all else makes up for that."""
 _WARM_UP = 20
 """Iterations until rates are whole; from the first to the last they fall to a tenth."""
 _BETAS = (0.9, 0.99)
@@ -59,10 +60,10 @@ def learn(
     lesson = _Lesson(model, where)
     student = Student(lesson.network, plan, params, weights)
     optimizer = torch.optim.Adam(student.groups(), betas=_BETAS)
-    with _threads(_THREADS), tempfile.TemporaryDirectory(prefix="nibble-") as folder:
+    with _one_thread(), tempfile.TemporaryDirectory(prefix="nibble-") as folder:
         cuts = Cuts(windows, Path(folder), windows.seed, lesson.network.has_fixed_size)
         for iteration in range(iterations):
-            student.temperature = _HOTTEST ** min(1.0, iteration / iterations / _DECIDED)
+            student.temperature = _temperature(iteration / iterations)
             _set_rates(optimizer, iteration, iterations)
             optimizer.zero_grad()
             lesson.give(student, cuts.step())
@@ -83,7 +84,7 @@ class _Lesson:
         for batch in batches:
             distance = self.distance(student, batch)
             if not math.isfinite(distance.item()):
-                raise InputError(self.where, "errors that are not finite while learning", "finite activations")
+                raise InputError(self.where, "errors that are not finite while learning", "trained weights")
             (distance / len(batches)).backward()
 
     def distance(self, student: Student, batch: Tensor) -> Tensor:
@@ -97,6 +98,11 @@ class _Lesson:
         return heads + _FEATURES * torch.stack(errors).mean() if errors else heads
 
 
+def _temperature(share: float) -> float | None:
+    """Return the temperature after a `share` of the iterations; None: weights are at their codes."""
+    return float(_HOTTEST ** (share / _DECIDED)) if share < _DECIDED else None
+
+
 def _set_rates(optimizer: torch.optim.Adam, iteration: int, iterations: int) -> None:
     share = min(1.0, (iteration + 1) / _WARM_UP) * (1 - 0.9 * iteration / iterations)
     for group in optimizer.param_groups:
@@ -108,9 +114,9 @@ def _has_bfloat16() -> bool:
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
+def _one_thread() -> Iterator[None]:
     before = torch.get_num_threads()
-    torch.set_num_threads(count)
+    torch.set_num_threads(1)
     try:
         yield
     finally:

@@ -48,11 +48,16 @@ class SoftWeights:
         middle = ((exact - self.below).clamp(0, 1) + above) / 2
         self.a = torch.where(above, middle.clamp(*_UP), middle.clamp(*_DOWN)).logit().requires_grad_()
 
-    def weight(self, temperature: float) -> Tensor:
-        """Return the weights [M, C / groups, kh, kw], codes between two the more decided the higher `temperature`."""
-        codes = self.codes if self.a is None else self.below + torch.sigmoid(self.a * temperature)
+    def weight(self, temperature: float | None) -> Tensor:
+        """Return the weights [M, C / groups, kh, kw], the nearer to codes the higher `temperature`; None: at them."""
+        codes = self._codes(temperature)
         scale = self._expanded(self.scale * self.growth.exp(), codes.shape[1])
         return (codes * scale).reshape(self.solved.codes.shape)
+
+    def _codes(self, temperature: float | None) -> Tensor:
+        if self.a is None:
+            return self.codes
+        return self.below + ((self.a >= 0).float() if temperature is None else torch.sigmoid(self.a * temperature))
 
     def _expanded(self, scale: Tensor, columns: int) -> Tensor:
         block = self.solved.grid.block
@@ -63,7 +68,7 @@ class SoftWeights:
 
         Scale and bias stay where biases have 23 bits in integer convolutions; `step` is None for float ones.
         """
-        codes = self.codes if self.a is None else self.below + (self.a >= 0).float()
+        codes = self._codes(None)
         scale = (self.scale * self.growth.exp()).detach().numpy().reshape(len(self.scale), -1)
         rows = np.broadcast_to(scale, (len(codes), scale.shape[1]))
         fitted = fit(rows, self.solved.grid, smallest_scale(self.solved.bias, step))

@@ -35,7 +35,8 @@ class Student:
         self.ranges = soft_ranges(plan, params)
         self.rounding = set(plan.sources)
         self.folded = {name for name, mode in plan.modes.items() if mode is Mode.FOLDED}
-        self.temperature = 1.0
+        self.temperature: float | None = 1.0
+        """How near weights are to their codes; None: at them."""
 
     def groups(self) -> list[dict[str, Any]]:
         """Return what is learned, as an optimizer takes it, each group with its rate."""
