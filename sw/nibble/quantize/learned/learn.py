@@ -34,7 +34,7 @@ from nibble.yolo.spec import Decoder
 
 _HOTTEST = 40.0
 """The highest temperature; it begins with 1."""
-_DECIDED = 0.5
+_DECIDED = 0.7
 """Of the iterations, the share after which weights are at their codes, and all else makes up for that."""
 _WARM_UP = 20
 """Iterations until rates are whole; from the first to the last they fall to a tenth."""
