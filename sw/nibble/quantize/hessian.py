@@ -131,16 +131,20 @@ def collect(
     lie is random, but the same each time.
     """
     count = math.ceil(max(LEAST, _PER_COLUMN * depth) / pictures)
-    sums = _Sums(geometry.groups, depth)
+    sums = _Sums(geometry.groups, depth, centred)
     for index, (given, found) in enumerate(pairs):
         quantized = columns(found, geometry, count, np.random.default_rng(index))
         same = np.array_equal(given, found)
         sums.add(quantized if same else columns(given, geometry, count, np.random.default_rng(index)), quantized)
-    return sums.moments(centred)
+    return sums.moments()
 
 
 class _Sums:
-    def __init__(self, groups: int, depth: int) -> None:
+    """Sums of columns, if `centred` less the means of the first: large means leave float32 no digits for the rest."""
+
+    def __init__(self, groups: int, depth: int, centred: bool) -> None:
+        self.centred = centred
+        self.origin: Floats | None = None
         self.hessian = np.zeros((groups, depth, depth), np.float32)
         self.cross = np.zeros_like(self.hessian)
         self.mean = np.zeros((groups, depth), np.float32)
@@ -161,6 +165,10 @@ class _Sums:
         quantized = np.concatenate([each for _, each in self.waiting], axis=2)
         given = quantized if same else np.concatenate([each for each, _ in self.waiting], axis=2)
         self.waiting.clear()
+        if self.centred:
+            self.origin = quantized.mean(axis=2) if self.origin is None else self.origin
+            quantized = quantized - self.origin[:, :, None]
+            given = quantized if same else given - self.origin[:, :, None]
         for group, (f, q) in enumerate(zip(given, quantized, strict=True)):
             square = q @ q.T
             self.hessian[group] += square
@@ -169,17 +177,17 @@ class _Sums:
         self.float_mean += given.sum(axis=2)
         self.count += quantized.shape[2]
 
-    def moments(self, centred: bool) -> Moments:
+    def moments(self) -> Moments:
         """Return the means of what was added."""
         self._flush()
         totals: tuple[Floats, ...] = (self.hessian, self.cross, self.mean, self.float_mean)
         for total in totals:
             np.divide(total, self.count, out=total)
-        if centred:
-            self._centre()
+        if self.origin is not None:
+            self._centre(self.origin)
         return Moments(self.hessian, self.cross, self.mean, self.float_mean, self.count)
 
-    def _centre(self) -> None:
+    def _centre(self, origin: Floats) -> None:
         """Subtract the means' products; what rounding leaves of nearly constant inputs stays positive."""
         noise = _PRECISION * np.einsum("gii->g", self.hessian) / self.hessian.shape[1]
         self.hessian -= self.mean[:, :, None] * self.mean[:, None, :]
@@ -187,3 +195,5 @@ class _Sums:
         unit = noise[:, None, None] * np.eye(self.hessian.shape[1], dtype=np.float32)
         self.hessian += unit
         self.cross += unit
+        self.mean += origin
+        self.float_mean += origin

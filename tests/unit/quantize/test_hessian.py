@@ -98,3 +98,17 @@ def test_inputs_that_hardly_vary_leave_a_matrix_that_can_be_solved() -> None:
     moments = collect([(each, each) for each in values], 3, geometry_of(weight), 64, centred=True)
     assert np.linalg.eigvalsh(moments.hessian[0].astype(np.float64)).min() > 0
     assert np.allclose(moments.target(weight.reshape(2, 64), 0), weight.reshape(2, 64), atol=1e-2)
+
+
+def test_centred_moments_keep_the_spread_of_inputs_that_are_far_from_zero() -> None:
+    rng = np.random.default_rng(5)
+    values = [1000 + rng.normal(0, 0.1, (1, 8, 20, 20)).astype(np.float32) for _ in range(6)]
+    pairs = [(each, each if index < 2 else each + np.float32(2)) for index, each in enumerate(values)]
+    found = collect(pairs, 6, geometry_of(np.ones((1, 8, 1, 1), np.float32)), 8, centred=True)
+    rows = np.stack([np.concatenate([pair[side][0].reshape(8, -1) for pair in pairs], 1) for side in (0, 1)])
+    given, quantized = rows.astype(np.float64) - rows.mean(axis=2, keepdims=True, dtype=np.float64)
+    assert np.allclose(found.hessian[0], quantized @ quantized.T / found.count, atol=2e-4)
+    assert np.allclose(found.cross[0], given @ quantized.T / found.count, atol=2e-4)
+    assert np.linalg.eigvalsh(found.hessian[0].astype(np.float64)).min() > 0
+    assert np.allclose(found.mean[0], rows[1].mean(axis=1, dtype=np.float64), rtol=1e-6)
+    assert np.allclose(found.float_mean[0], rows[0].mean(axis=1, dtype=np.float64), rtol=1e-6)
