@@ -24,7 +24,7 @@ class _Strict(BaseModel):
 class _Recipe(_Strict):
     images: Annotated[int, Field(ge=1)]
     """How many pictures to calibrate with, chosen by `random.Random(seed).sample`; all when the folder holds fewer."""
-    seed: int
+    seed: Annotated[int, Field(ge=0)]
 
 
 class ReferenceRecipe(_Recipe):

@@ -63,6 +63,7 @@ FLOAT_LAYER = {"match": "*", "weight_bits": 32, "activation_bits": None}
         ({"bits": 8}, "found unknown key 'bits', expected the keys of a recipe only"),
         (weights(mode=1), "found unknown key 'weights.mode', expected the keys of a recipe only"),
         ({"images": 0}, "found images: 0, expected greater than or equal to 1"),
+        ({"seed": -1}, "found seed: -1, expected greater than or equal to 0"),
         ({"images": "7"}, "found images: '7', expected a valid integer"),
         ({"writer": "magic"}, "found writer: 'magic', expected onnxruntime or nibble"),
         ({"form": "float"}, "found form: 'float', expected 'integer' or 'weight-only'"),
