@@ -79,7 +79,8 @@ def load_integer_recipe(source: str) -> IntegerRecipe:
 
 
 def _quick(recipe: IntegerRecipe) -> IntegerRecipe:
-    weights = recipe.weights.model_copy(update={"clip": "absmax", "rounding": "nearest"})
+    nearest = {"clip": "absmax", "rounding": "nearest", "iterations": None}
+    weights = recipe.weights.model_copy(update=nearest)
     ranges = {"range": "min-max", "percentile": None}
     activations = recipe.activations.model_copy(update=ranges) if recipe.activations else None
     simple = {"equalize": False, "bias_correction": False, "windows": 0}

@@ -148,6 +148,17 @@ def test_sketches_have_the_size_of_the_real_thing(opened: Network) -> None:
     assert opened.sketched(opened.recipe).ByteSize() == opened.quantized(opened.recipe).ByteSize()
 
 
+def test_sketches_learn_nothing(network: Open) -> None:
+    opened = network("w4a4-learned")
+    gptq = opened.recipe.weights.model_copy(update={"rounding": "gptq", "iterations": None})
+    learned = opened.recipe.weights.model_copy(update={"iterations": 1})
+    sketches = [
+        opened.sketched(opened.recipe.model_copy(update={"weights": each})).SerializeToString(deterministic=True)
+        for each in (learned, gptq)
+    ]
+    assert sketches[0] == sketches[1]
+
+
 def test_measuring_starts_with_the_ends_and_predicts_between(opened: Network) -> None:
     chosen = study(opened)
     schemes = chosen.candidates(Rules(points=5))
