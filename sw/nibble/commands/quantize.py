@@ -52,7 +52,7 @@ def quantize(
     if cycles is not None:
         chosen = _within(cycles, board, dpu, model, calib, chosen, recipe)
     name = Path(recipe).stem
-    summary = quantize_file(model, calib, chosen, name, output, lambda pictures: progress(pictures, "Calibrating"))
+    summary = quantize_file(model, calib, chosen, name, output, lambda items: progress(items, "Quantizing"))
     if json_file:
         files.write_json(json_file, summary.to_json())
     out.print(

@@ -6,12 +6,15 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from nibble.errors import InputError
 from nibble.yolo.detections import Floats
 from nibble.yolo.letterbox import letterbox, read_picture, to_input
 from nibble.yolo.spec import Preprocess
+
+Watch = Callable[[Iterable[Any]], Iterable[Any]]
+"""Yields what it is given, and may show progress."""
 
 
 class Inputs(Protocol):
@@ -46,7 +49,7 @@ class PictureInputs:
 
     files: Sequence[Path]
     preprocess: Preprocess
-    watch: Callable[[Iterable[Path]], Iterable[Path]] = iter
+    watch: Watch = iter
     upright: bool = True
 
     def __len__(self) -> int:

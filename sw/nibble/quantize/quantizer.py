@@ -7,7 +7,7 @@ import json
 import resource
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from nibble.quantize.equalize import equalize
 from nibble.quantize.inspection import inspect_graph
 from nibble.quantize.layers import FLOAT_BITS, LayerBits, assign_bits
 from nibble.quantize.output_search import search_ranges
-from nibble.quantize.pictures import Inputs, PictureInputs, choose_pictures
+from nibble.quantize.pictures import Inputs, PictureInputs, Watch, choose_pictures
 from nibble.quantize.plan import Plan, make_plan
 from nibble.quantize.prepare import OPSET, lower_opset, prepare
 from nibble.quantize.ranges import Params
@@ -61,17 +61,18 @@ def quantize_file(
     recipe: IntegerRecipe | ReferenceRecipe,
     name: str,
     target: Path,
-    watch: Callable[[Iterable[Path]], Iterable[Path]] = iter,
+    watch: Watch = iter,
 ) -> Summary:
     """Quantize the model in `source` with pictures of the folder `calibration`, write `target`; return what was done.
 
-    `name` is the recipe's, for the metadata; `watch` may show progress over the pictures. Raises InputError or
-    UnsupportedError naming the file at fault.
+    `name` is the recipe's, for the metadata; `watch` may show progress over pictures and iterations. Raises InputError
+    or UnsupportedError naming the file at fault.
     """
     start = time.perf_counter()
     prepared, preprocess = _open(source, recipe)
     pictures = choose_pictures(calibration, recipe.images, recipe.seed)
-    quantized = _quantize(prepared, PictureInputs(pictures, preprocess, watch), preprocess, recipe, source)
+    inputs = PictureInputs(pictures, preprocess, watch)
+    quantized = _quantize(prepared, inputs, preprocess, recipe, source, watch)
     facts = {"name": name, **recipe.model_dump(), "calibration_images": len(pictures)}
     quantized.metadata_props.append(onnx.StringStringEntryProto(key=RECIPE_KEY, value=json.dumps(facts)))
     save_model(quantized, target)
@@ -109,12 +110,25 @@ def quantize_model(
     return _quantize(prepare(model, where, _opset(recipe)), inputs, preprocess, recipe, where)
 
 
+@dataclass(frozen=True)
+class _Job:
+    """A model to quantize, what with, and the bits of its convolutions."""
+
+    prepared: onnx.ModelProto
+    bits: Mapping[str, LayerBits]
+    recipe: IntegerRecipe
+    windows: Windows
+    where: Path
+    watch: Watch
+
+
 def _quantize(
     prepared: onnx.ModelProto,
     inputs: Inputs,
     preprocess: Preprocess,
     recipe: IntegerRecipe | ReferenceRecipe,
     where: Path,
+    watch: Watch = iter,
 ) -> onnx.ModelProto:
     _check_input(prepared.graph, preprocess, where)
     if isinstance(recipe, ReferenceRecipe):
@@ -127,48 +141,39 @@ def _quantize(
     if recipe.equalize:
         prepared = equalize(prepared, bits, recipe, inputs, where)
     windows = Windows(inputs, recipe.windows, preprocess, recipe.seed)
-    if recipe.activations is None:
-        _, weights = _solved(prepared, Plan(), {}, bits, recipe, windows, where)
-        written = write_weights(prepared, weights, recipe.weights.storage)
-        packed = recipe.weights.storage == "packed"
-        return lower_opset(written, where, OLD_OPSET, OLD_IR_VERSION) if packed else written
-    return _integer(prepared, windows, recipe, recipe.activations, bits, where)
+    job = _Job(prepared, bits, recipe, windows, where, watch)
+    return _weight_only(job) if recipe.activations is None else _integer(job, recipe.activations)
 
 
-def _integer(
-    prepared: onnx.ModelProto,
-    windows: Windows,
-    recipe: IntegerRecipe,
-    activations: ActivationRecipe,
-    bits: Mapping[str, LayerBits],
-    where: Path,
-) -> onnx.ModelProto:
-    floats = [name for name, each in bits.items() if each.weight_bits == FLOAT_BITS]
+def _weight_only(job: _Job) -> onnx.ModelProto:
+    _, weights = _solved(job, Plan(), {})
+    storage = job.recipe.weights.storage
+    written = write_weights(job.prepared, weights, storage)
+    return lower_opset(written, job.where, OLD_OPSET, OLD_IR_VERSION) if storage == "packed" else written
+
+
+def _integer(job: _Job, activations: ActivationRecipe) -> onnx.ModelProto:
+    prepared, recipe, inputs = job.prepared, job.recipe, job.windows.inputs
+    floats = [name for name, each in job.bits.items() if each.weight_bits == FLOAT_BITS]
     plan = make_plan(prepared.graph, recipe.share_concat_scales, floats)
-    histograms = observe(prepared, observed(plan), windows.inputs, where)
-    params = assign(plan, prepared.graph, bits, histograms, input_params(windows.preprocess), activations)
+    histograms = observe(prepared, observed(plan), inputs, job.where)
+    known = input_params(job.windows.preprocess)
+    params = assign(plan, prepared.graph, job.bits, histograms, known, activations)
     if activations.range == "output":
-        params = search_ranges(prepared, plan, params, windows.inputs, recipe.bias_correction, where)
-    params, weights = _solved(prepared, plan, params, bits, recipe, windows, where)
+        params = search_ranges(prepared, plan, params, inputs, recipe.bias_correction, job.where)
+    params, weights = _solved(job, plan, params)
     return write_graph(prepared, plan, params, weights, recipe.conv_n_bits)
 
 
-def _solved(
-    prepared: onnx.ModelProto,
-    plan: Plan,
-    params: dict[str, Params],
-    bits: Mapping[str, LayerBits],
-    recipe: IntegerRecipe,
-    windows: Windows,
-    where: Path,
-) -> tuple[dict[str, Params], dict[str, Weights]]:
+def _solved(job: _Job, plan: Plan, params: dict[str, Params]) -> tuple[dict[str, Params], dict[str, Weights]]:
     """Return the weights, and `params` as they are or as learned with them."""
-    weights = solve_weights(prepared, bits, params, recipe, windows, where)
-    if recipe.weights.iterations is None:
+    weights = solve_weights(job.prepared, job.bits, params, job.recipe, job.windows, job.where)
+    iterations = job.recipe.weights.iterations
+    if iterations is None:
         return params, weights
     from nibble.quantize.learned.learn import learn  # PyTorch is an extra
 
-    return learn(prepared, plan, params, weights, windows, recipe.weights.iterations, where)
+    return learn(job.prepared, plan, params, weights, job.windows, iterations, job.where, job.watch)
 
 
 def _check_learnable(prepared: onnx.ModelProto, where: Path) -> None:

@@ -1,8 +1,8 @@
-"""Learn the rounding of all 4-bit weights together, with biases, scales and ranges, by gradients.
+"""Learn the rounding of all weights together, with biases, scales and ranges, by gradients.
 
-The quantized network learns to say what the float network says of random cuts of the calibration windows: at its heads,
-and behind each activation function. Rounding to codes passes gradients straight through; a weight is between its two
-codes until, at last, it is at one of them, and biases and scales learn on.
+The quantized network learns to say what the float network says of random cuts of the calibration pictures: at its
+heads, and behind each activation function. Rounding to codes passes gradients straight through; at last codes stay,
+and biases, scales and ranges learn on.
 
 Products are of bfloat16 where the processor has them, and sums are left to one thread, since their order counts: the
 same processor and PyTorch give the same result.
@@ -26,18 +26,15 @@ from nibble.quantize.learned.cuts import Cuts
 from nibble.quantize.learned.distance import head_distance, relative_error
 from nibble.quantize.learned.network import Network
 from nibble.quantize.learned.student import Student
+from nibble.quantize.pictures import Watch
 from nibble.quantize.plan import Plan
 from nibble.quantize.ranges import Params
 from nibble.quantize.weights import Weights
 from nibble.quantize.windows import Windows
 from nibble.yolo.spec import Decoder
 
-_HOTTEST = 40.0
-"""The highest temperature; it begins with 1."""
-_DECIDED = 0.7
-"""Of the iterations, the share after which weights are at their codes, and all else makes up for that."""
-_WARM_UP = 20
-"""Iterations until rates are whole; from the first to the last they fall to a tenth."""
+_WARM_UP = 30
+"""Iterations until rates are whole."""
 _BETAS = (0.9, 0.99)
 _FEATURES = 10.0
 """What the error behind activation functions counts, beside the heads' distance."""
@@ -51,20 +48,21 @@ def learn(
     windows: Windows,
     iterations: int,
     where: Path,
+    watch: Watch = iter,
 ) -> tuple[dict[str, Params], dict[str, Weights]]:
     """Return what becomes of `params` and `weights` of a prepared `model` in so many `iterations`.
 
-    `plan` and `params` are empty where weights alone have codes. Raises UnsupportedError or InputError naming `where`
-    at an operator that the network in PyTorch has not, without decoder facts, and at errors that are not finite.
+    `plan` and `params` are empty where weights alone have codes; `watch` may show progress. Raises UnsupportedError
+    or InputError naming `where` at an operator that the network in PyTorch has not, without decoder facts, and at
+    errors that are not finite.
     """
     lesson = _Lesson(model, where)
-    student = Student(lesson.network, plan, params, weights)
-    optimizer = torch.optim.Adam(student.groups(), betas=_BETAS)
     with _one_thread(), tempfile.TemporaryDirectory(prefix="nibble-") as folder:
-        cuts = Cuts(windows, Path(folder), windows.seed, lesson.network.has_fixed_size)
-        for iteration in range(iterations):
-            student.temperature = _temperature(iteration / iterations)
-            _set_rates(optimizer, iteration, iterations)
+        cuts = Cuts(windows.inputs, windows.preprocess, Path(folder), windows.seed, lesson.network.has_fixed_size)
+        student = Student(lesson.network, plan, params, weights, lesson.spreads(cuts.step()[0]))
+        optimizer = torch.optim.Adam(student.groups(), betas=_BETAS)
+        for iteration in watch(range(iterations)):
+            _set_rates(optimizer, iteration / iterations, (iteration + 1) / _WARM_UP)
             optimizer.zero_grad()
             lesson.give(student, cuts.step())
             optimizer.step()
@@ -78,6 +76,13 @@ class _Lesson:
         self.network, self.where = Network(model.graph, where), where
         self.decoder: Decoder = read_decoder(model, where)
         self.features = self.network.activations()
+
+    def spreads(self, batch: Tensor) -> dict[str, Tensor]:
+        """Return the standard deviations [M] of what the convolutions write for a batch [N, 3, H, W], by tensor."""
+        names = [node.output[0] for node in self.network.nodes if node.op_type == "Conv"]
+        with torch.no_grad():
+            found = self.network.run(batch, names)
+        return {name: found[name].std((0, 2, 3), correction=0) for name in names}
 
     def give(self, student: Student, batches: Sequence[Tensor]) -> None:
         """Add up the gradients of the student's distance, the mean over `batches` [N, 3, H, W]."""
@@ -98,15 +103,11 @@ class _Lesson:
         return heads + _FEATURES * torch.stack(errors).mean() if errors else heads
 
 
-def _temperature(share: float) -> float | None:
-    """Return the temperature after a `share` of the iterations; None: weights are at their codes."""
-    return float(_HOTTEST ** (share / _DECIDED)) if share < _DECIDED else None
-
-
-def _set_rates(optimizer: torch.optim.Adam, iteration: int, iterations: int) -> None:
-    share = min(1.0, (iteration + 1) / _WARM_UP) * (1 - 0.9 * iteration / iterations)
+def _set_rates(optimizer: torch.optim.Adam, share: float, warmth: float) -> None:
+    """Let rates fall along a cosine over the share of the iterations in which their group learns."""
     for group in optimizer.param_groups:
-        group["lr"] = group["rate"] * share
+        falling = (1 + math.cos(math.pi * min(1.0, share / group["until"]))) / 2
+        group["lr"] = group["rate"] * min(1.0, warmth) * falling
 
 
 def _has_bfloat16() -> bool:

@@ -86,6 +86,15 @@ class Network:
             if node.op_type in ACTIVATIONS or (node.op_type == "Mul" and gates.intersection(node.input))
         ]
 
+    def before_activations(self) -> set[str]:
+        """Return what activation functions alone read."""
+        readers: dict[str, list[str]] = {}
+        for node in self.nodes:
+            for name in node.input:
+                readers.setdefault(name, []).append(node.op_type)
+        outside = {*self.outputs, *self.constants}
+        return {name for name, types in readers.items() if ACTIVATIONS.keys() >= set(types)} - outside
+
     def run(
         self,
         x: Tensor,

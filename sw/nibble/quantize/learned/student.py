@@ -1,4 +1,4 @@
-"""The quantized network as PyTorch sees it: weights between codes, tensors rounded to codes."""
+"""The quantized network as PyTorch sees it: weights and tensors rounded to codes."""
 
 from __future__ import annotations
 
@@ -10,43 +10,55 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor
 
+from nibble.quantize.learned.codes import LearnedWeights, learned_ranges
 from nibble.quantize.learned.network import Network
-from nibble.quantize.learned.soft import SoftWeights, soft_ranges
 from nibble.quantize.plan import Mode, Plan
 from nibble.quantize.ranges import Params
 from nibble.quantize.weights import Weights
 
-_CODES_RATE, _RATE, _ZERO_POINT_RATE = 1e-2, 1e-3, 1e-2
-"""Of learning: codes; biases and the logarithms of scales; zero points."""
+_CODES_RATE, _RATE, _ZERO_POINT_RATE = 1.5e-3, 5e-4, 5e-3
+"""Of learning: codes of 4 bits; biases over the outputs' spread and logarithms of scales; zero points."""
+
+_DECIDED = 0.8
+"""Of the time, the share in which codes learn; then they stay, and all else makes up for that."""
 
 
 class Student:
-    """A `network` with `weights` for its convolutions, by name, and `params` for its tensors; both are learned."""
+    """A `network` with `weights` for its convolutions, by name, and `params` for its tensors; both are learned.
+
+    `spreads` are the standard deviations [M] of the convolutions' outputs, by name.
+    """
 
     def __init__(
-        self, network: Network, plan: Plan, params: Mapping[str, Params], weights: Mapping[str, Weights]
+        self,
+        network: Network,
+        plan: Plan,
+        params: Mapping[str, Params],
+        weights: Mapping[str, Weights],
+        spreads: Mapping[str, Tensor],
     ) -> None:
         self.network = network
         self.convolutions = {node.name: node for node in network.nodes if node.name in weights}
         self.weights = {
-            name: SoftWeights(numpy_helper.to_array(network.stored[node.input[1]]), weights[name])
+            name: LearnedWeights(
+                numpy_helper.to_array(network.stored[node.input[1]]), weights[name], spreads[node.output[0]]
+            )
             for name, node in self.convolutions.items()
         }
-        self.ranges = soft_ranges(plan, params)
-        self.rounding = set(plan.sources)
+        self.ranges = learned_ranges(plan, params)
+        self.rounding = set(plan.sources) - network.before_activations()
         self.folded = {name for name, mode in plan.modes.items() if mode is Mode.FOLDED}
-        self.temperature: float | None = 1.0
-        """How near weights are to their codes; None: at them."""
 
     def groups(self) -> list[dict[str, Any]]:
-        """Return what is learned, as an optimizer takes it, each group with its rate."""
+        """Return what is learned, as an optimizer takes it: groups with rates, and for what share of the time."""
         weights = self.weights.values()
         ranges = [each for each in dict.fromkeys(self.ranges.values()) if each.learned]
+        factors = [each.growth for each in weights] + [each.growth for each in ranges]
         return [
-            {"params": [each.a for each in weights if each.a is not None], "rate": _CODES_RATE},
-            {"params": [each.bias for each in weights], "rate": _RATE},
-            {"params": [each.growth for each in weights] + [each.growth for each in ranges], "rate": _RATE},
-            {"params": [each.zero_point for each in ranges if each.moves], "rate": _ZERO_POINT_RATE},
+            *({"params": [each.value], "rate": _CODES_RATE * each.rate, "until": _DECIDED} for each in weights),
+            {"params": [each.shift for each in weights], "rate": _RATE, "until": 1.0},
+            {"params": factors, "rate": _RATE, "until": 1.0},
+            {"params": [each.zero_point for each in ranges if each.moves], "rate": _ZERO_POINT_RATE, "until": 1.0},
         ]
 
     def run(self, x: Tensor, keep: Sequence[str]) -> dict[str, Tensor]:
@@ -54,7 +66,7 @@ class Student:
         return self.network.run(x, keep, self._convolve, self._rounded, self.folded)
 
     def found(self) -> tuple[dict[str, Params], dict[str, Weights]]:
-        """Return the parameters and weights as learned so far, whole codes all."""
+        """Return the parameters and weights as learned so far."""
         params = {name: each.found() for name, each in self.ranges.items()}
         steps = {name: params.get(node.input[0]) for name, node in self.convolutions.items()}
         weights = {
@@ -65,9 +77,9 @@ class Student:
     def _convolve(self, node: onnx.NodeProto, x: Tensor) -> Tensor:
         if node.name not in self.weights:
             return self.network.convolve(node, x)
-        soft = self.weights[node.name]
-        weight = soft.weight(self.temperature).contiguous(memory_format=torch.channels_last)
-        return self.network.convolve_with(node, x, weight, soft.bias)
+        learned = self.weights[node.name]
+        weight = learned.weight().contiguous(memory_format=torch.channels_last)
+        return self.network.convolve_with(node, x, weight, learned.biases())
 
     def _rounded(self, name: str, x: Tensor) -> Tensor:
         return self.ranges[name].round(x) if name in self.rounding else x

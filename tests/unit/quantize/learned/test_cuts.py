@@ -3,24 +3,26 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 torch = pytest.importorskip("torch")
 
 from nibble.quantize.learned.cuts import Cuts, from_pixels, to_pixels  # noqa: E402
-from nibble.quantize.windows import Windows  # noqa: E402
+from nibble.yolo.detections import Floats  # noqa: E402
 from nibble.yolo.spec import Preprocess  # noqa: E402
 
 PLAIN = Preprocess(352, 384)
 NORMALIZED = Preprocess(64, 32, mean=(103.5, 116.3, 123.7), std=(57.4, 57.1, 58.4))
 
 
-def windows(facts: Preprocess, count: int = 2, more: int = 1) -> Windows:
-    rng = np.random.default_rng(0)
+def pictures(facts: Preprocess, count: int = 2) -> list[Floats]:
+    """Return pictures of one colour each, the index its brightness, as inputs [1, 3, H, W]."""
     shape = (3, facts.height, facts.width)
-    pictures = [from_pixels(rng.integers(0, 256, shape).astype(np.uint8), facts)[None] for _ in range(count)]
-    return Windows(pictures, more, facts, 3)
+    return [from_pixels(np.full(shape, 10 + 40 * index, np.uint8), facts)[None] for index in range(count)]
+
+
+def cuts(facts: Preprocess, folder: Path, count: int = 2, seed: int = 0, whole: bool = False) -> Cuts:
+    return Cuts(pictures(facts, count), facts, folder, seed, whole)
 
 
 @pytest.mark.parametrize("facts", [PLAIN, NORMALIZED])
@@ -30,41 +32,63 @@ def test_pixels_there_and_back(facts: Preprocess) -> None:
     assert to_pixels(np.full((3, 1, 1), 1e6, np.float32), facts).max() == 255
 
 
-def found(values: npt.NDArray[np.float32], window: npt.NDArray[np.float32]) -> bool:
-    """Tell whether a cut of full width lies in `window`, mirrored or not."""
-    height = values.shape[1]
-    starts = range(window.shape[1] - height + 1)
-    return any(
-        np.array_equal(each, window[:, start : start + height])
-        for start in starts
-        for each in (values, values[:, :, ::-1])
-    )
-
-
 def test_cuts_of_a_wide_network_are_320_pixels(tmp_path: Path) -> None:
-    given = windows(PLAIN)
-    (batch,) = Cuts(given, tmp_path, 0, whole=False).step()
+    (batch,) = cuts(PLAIN, tmp_path).step()
     assert batch.shape == (4, 3, 320, 320)
     assert batch.is_contiguous(memory_format=torch.channels_last)
     assert batch.dtype == torch.float32
 
 
-def test_cuts_come_from_every_window_once(tmp_path: Path) -> None:
-    facts = Preprocess(48, 336)
-    given = windows(facts)
-    stored = [from_pixels(to_pixels(each[0], facts), facts) for each in given]
-    (batch,) = Cuts(given, tmp_path, 0, whole=False).step()
+def test_cuts_of_a_narrow_network_are_as_wide_as_it_is(tmp_path: Path) -> None:
+    (batch,) = cuts(Preprocess(48, 336), tmp_path).step()
     assert batch.shape == (4, 3, 320, 48)
-    assert [sum(found(cut, window) for cut in batch.numpy()) for window in stored] == [1, 1, 1, 1]
 
 
 @pytest.mark.parametrize(("side", "count"), [(640, 1), (416, 2), (320, 4), (96, 4)])
-def test_whole_windows_have_about_as_many_pixels(side: int, count: int, tmp_path: Path) -> None:
-    batches = Cuts(windows(Preprocess(side, side), 1, 0), tmp_path, 0, whole=True).step()
+def test_whole_cuts_have_about_as_many_pixels(side: int, count: int, tmp_path: Path) -> None:
+    batches = cuts(Preprocess(side, side), tmp_path, 1, whole=True).step()
     assert [batch.shape for batch in batches] == [(1, 3, side, side)] * count
 
 
+@pytest.mark.parametrize("facts", [PLAIN, NORMALIZED])
+def test_cuts_are_whole_pixels_of_any_picture_or_padding(facts: Preprocess, tmp_path: Path) -> None:
+    given = cuts(facts, tmp_path, 5)
+    given.random = np.random.default_rng(3)
+    seen: set[int] = set()
+    for _ in range(4):
+        for values in given.step()[0].numpy():
+            pixels = to_pixels(values, facts)
+            np.testing.assert_allclose(from_pixels(pixels, facts), values, atol=1e-5)
+            seen.update(np.unique(pixels).tolist())
+    assert len(seen) > 20  # colours change
+
+
+def test_a_cut_shows_its_picture_at_another_scale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    facts = Preprocess(320, 320)
+    stripes = np.zeros((3, 320, 320), np.uint8)
+    stripes[:, :, ::40] = 255
+    given = Cuts([from_pixels(stripes, facts)[None]], facts, tmp_path, 1, False)
+    monkeypatch.setattr("nibble.quantize.learned.cuts._MOSAICS", 0.0)
+    monkeypatch.setattr("nibble.quantize.learned.cuts._RECOLOURED", 0.0)
+    distances = []
+    for batch in (given.step() for _ in range(4)):
+        for cut in batch[0].numpy():
+            row = to_pixels(cut, facts)[0, 160].astype(int)
+            peaks = [i for i in range(1, 319) if row[i] > 100 and row[i] >= row[i - 1] and row[i] > row[i + 1]]
+            distances += np.diff([peak for peak in peaks if row[peak] != 114]).tolist()
+    assert 40 * 0.6 / 1.25 - 1 <= min(distances) < 40 < max(distances) <= 40 * 1.8 * 1.25 + 1
+
+
+def test_mosaics_show_several_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    facts = Preprocess(64, 64)
+    monkeypatch.setattr("nibble.quantize.learned.cuts._MOSAICS", 1.0)
+    monkeypatch.setattr("nibble.quantize.learned.cuts._RECOLOURED", 0.0)
+    batch = cuts(facts, tmp_path, 3).step()[0].numpy()
+    shown = [set(np.unique(to_pixels(cut, facts)).tolist()) & {10, 50, 90} for cut in batch]
+    assert max(map(len, shown)) > 1
+
+
 def test_the_same_seed_gives_the_same_cuts(tmp_path: Path) -> None:
-    batches = [Cuts(windows(NORMALIZED), tmp_path, seed, whole=False).step()[0] for seed in (0, 0, 1)]
+    batches = [cuts(NORMALIZED, tmp_path, seed=seed).step()[0] for seed in (0, 0, 1)]
     assert torch.equal(batches[0], batches[1])
     assert not torch.equal(batches[0], batches[2])
