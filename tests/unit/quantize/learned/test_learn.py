@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -147,14 +148,24 @@ def test_the_integer_graph_is_proven(inputs: Inputs, tmp_path: Path) -> None:
 
 def test_the_same_file_twice(pictures: Path, tmp_path: Path) -> None:
     save_model(network(), tmp_path / "m.onnx")
-    threads = torch.get_num_threads()
-    found = [
-        quantize_file(tmp_path / "m.onnx", pictures, chosen(5, windows=1), "r", tmp_path / "q.onnx").sha256
-        for _ in range(2)
-    ]
+    threads, recipe = torch.get_num_threads(), chosen(5, windows=1)
+    found = [quantize_file(tmp_path / "m.onnx", pictures, recipe, "r", tmp_path / "q.onnx").sha256 for _ in range(2)]
     assert found[0] == found[1]
     assert torch.get_num_threads() == threads
     assert len(choose_pictures(pictures, 9, 0)) == 3
+
+
+def test_progress_is_shown_over_pictures_and_iterations(pictures: Path, tmp_path: Path) -> None:
+    save_model(network(), tmp_path / "m.onnx")
+    shown: list[list[object]] = []
+
+    def watch(items: Iterable[Any]) -> Iterable[Any]:
+        shown.append(list(items))
+        return shown[-1]
+
+    quantize_file(tmp_path / "m.onnx", pictures, chosen(3), "r", tmp_path / "q.onnx", watch)
+    assert [0, 1, 2] in shown
+    assert sorted(pictures.iterdir()) in map(sorted, (each for each in shown if each != [0, 1, 2]))
 
 
 ATTENTION = [
