@@ -13,7 +13,7 @@ from torch import Tensor
 from nibble.quantize.bias import within_limit
 from nibble.quantize.plan import FREE, INPUT, UNIT, Plan
 from nibble.quantize.ranges import Params
-from nibble.quantize.weights import Floats, Weights, expanded, fit, smallest_scale
+from nibble.quantize.weights import LIMITS, Floats, Weights, expanded, fit, smallest_scale
 
 _NEAR = 0.49
 """How far from the code that rounding found a weight begins at most, in codes."""
@@ -39,7 +39,7 @@ class LearnedWeights:
     @property
     def rate(self) -> float:
         """How fast codes may move, beside those of 4 bits: by as much of the largest."""
-        return self.solved.grid.limits[1] / 7
+        return self.solved.grid.limits[1] / LIMITS[4][1]
 
     def weight(self) -> Tensor:
         """Return the weights [M, C / groups, kh, kw] that the codes stand for."""
@@ -75,7 +75,7 @@ class _Round(torch.autograd.Function):  # type: ignore[misc]
     """Values to the nearest ones that have codes 0 to `levels`, and gradients by values, scale [1] and zero point [1].
 
     Values that are not clipped pass gradients straight through (LSQ+, arXiv 2004.09576). PyTorch's own function takes
-    four times as long, and makes float32 of bfloat16.
+    float32 only, and far longer.
     """
 
     @staticmethod

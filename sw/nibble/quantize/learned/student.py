@@ -18,7 +18,6 @@ from nibble.quantize.weights import Weights
 
 _CODES_RATE, _RATE, _ZERO_POINT_RATE = 1.5e-3, 5e-4, 5e-3
 """Of learning: codes of 4 bits; biases over the outputs' spread and logarithms of scales; zero points."""
-
 _DECIDED = 0.8
 """Of the time, the share in which codes learn; then they stay, and all else makes up for that."""
 
@@ -26,7 +25,7 @@ _DECIDED = 0.8
 class Student:
     """A `network` with `weights` for its convolutions, by name, and `params` for its tensors; both are learned.
 
-    `spreads` are the standard deviations [M] of the convolutions' outputs, by name.
+    `spreads` are the standard deviations [M] of the convolutions' outputs, by tensor.
     """
 
     def __init__(
