@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from nibble.errors import InputError
 from nibble.yolo.detections import Floats
-from nibble.yolo.letterbox import letterbox, read_picture, to_input
+from nibble.yolo.letterbox import Pixels, letterbox, read_picture, to_input, to_picture
 from nibble.yolo.spec import Preprocess
 
 Watch = Callable[[Iterable[Any]], Iterable[Any]]
@@ -56,9 +56,21 @@ class PictureInputs:
         return len(self.files)
 
     def __iter__(self) -> Iterator[Floats]:
+        return (values for values, _ in self.with_pictures())
+
+    def with_pictures(self) -> Iterator[tuple[Floats, Pixels]]:
+        """Yield each input with its picture [H, W, 3], RGB, in its own resolution."""
         for path in self.watch(self.files):
-            yield to_input(letterbox(read_picture(path, self.upright), self.preprocess)[0], self.preprocess)
+            picture = read_picture(path, self.upright)
+            yield to_input(letterbox(picture, self.preprocess)[0], self.preprocess), picture
 
     def part(self, start: int, end: int) -> PictureInputs:
         """Return the inputs from index `start` up to `end`."""
         return replace(self, files=self.files[start:end])
+
+
+def with_pictures(inputs: Inputs, preprocess: Preprocess) -> Iterator[tuple[Floats, Pixels]]:
+    """Yield each of `inputs` with its RGB picture [H, W, 3]: in its own resolution where its file is known."""
+    if isinstance(inputs, PictureInputs):
+        return inputs.with_pictures()
+    return ((values, to_picture(values, preprocess)) for values in inputs)

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from nibble.quantize.pictures import Inputs
+from nibble.quantize.pictures import Inputs, with_pictures
 from nibble.yolo.detections import Floats
+from nibble.yolo.letterbox import Pixels, letterbox_scale, to_input
 from nibble.yolo.spec import Preprocess
 
 _SCALES = (0.6, 1.6)
@@ -20,9 +21,10 @@ _SCALES = (0.6, 1.6)
 
 @dataclass(frozen=True)
 class Windows:
-    """All of `inputs` [1, 3, H, W], each followed by `count` random windows of it, of the same size.
+    """All of `inputs` [1, 3, H, W], each followed by `count` random windows of its picture, of the same size.
 
-    A window has 0.6 to 1.6 times the scale, lies anywhere, and is mirrored half of the time; the same ones each time.
+    A window has 0.6 to 1.6 times the scale, and what it enlarges comes from the picture in its own resolution; it lies
+    anywhere, and is mirrored half of the time; the same ones each time.
     """
 
     inputs: Inputs
@@ -34,28 +36,33 @@ class Windows:
         return len(self.inputs) * (1 + self.count)
 
     def __iter__(self) -> Iterator[Floats]:
-        rng = np.random.default_rng(self.seed)
-        for values in self.inputs:
+        random, facts = np.random.default_rng(self.seed), self.preprocess
+        for values, picture in with_pictures(self.inputs, facts):
             yield values
             for _ in range(self.count):
-                yield self._window(values, rng)
+                scale = np.exp(random.uniform(*np.log(_SCALES)))
+                yield to_input(view(picture, facts, (facts.height, facts.width), (scale, scale), random), facts)
 
-    def _window(self, values: Floats, rng: np.random.Generator) -> Floats:
-        height, width = values.shape[2:]
-        scale = np.exp(rng.uniform(*np.log(_SCALES)))
-        left, top = (rng.uniform(*sorted((0.0, (scale - 1) * size))) for size in (width, height))
-        across = [scale, 0.0, -left] if rng.random() < 0.5 else [-scale, 0.0, width - 1 + left]
-        warped = cv2.warpAffine(
-            np.ascontiguousarray(values[0].transpose(1, 2, 0)),
-            np.array([across, [0.0, scale, -top]]),
-            (width, height),
-            flags=cv2.INTER_LINEAR,
-            borderMode=cv2.BORDER_CONSTANT,
-            borderValue=self._padding(),
-        )
-        return np.ascontiguousarray(warped.transpose(2, 0, 1)[None])
 
-    def _padding(self) -> list[float]:
-        """Return the padding's value in each channel of the network's input."""
-        facts = self.preprocess
-        return [(facts.padding - mean) / std for mean, std in zip(facts.mean, facts.std, strict=True)]
+def view(
+    picture: Pixels, facts: Preprocess, size: tuple[int, int], scales: tuple[float, float], random: np.random.Generator
+) -> Pixels:
+    """Return a random part of `size` (H, W) of an RGB `picture` [H, W, 3], padded, mirrored half of the time.
+
+    `scales`, down and across, are relative to that of the picture when letterboxed for a network with `facts`.
+    """
+    whole = letterbox_scale(picture, facts)
+    down, across = (whole * each for each in scales)
+    top, left = (
+        random.uniform(*sorted((0.0, scale * length - side)))
+        for scale, length, side in zip((down, across), picture.shape[:2], size, strict=True)
+    )
+    shown = cv2.warpAffine(
+        picture,
+        np.array([[across, 0.0, -left], [0.0, down, -top]]),
+        size[::-1],
+        flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=[facts.padding] * 3,
+    )
+    return np.asarray(shown[:, ::-1] if random.random() < 0.5 else shown, np.uint8).copy()

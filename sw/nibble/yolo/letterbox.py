@@ -60,10 +60,17 @@ def _quiet() -> Iterator[None]:
             os.close(kept)
 
 
+def letterbox_scale(picture: Pixels, preprocess: Preprocess) -> float:
+    """Return the factor by which `letterbox` scales a picture (H, W, 3)."""
+    height, width = picture.shape[:2]
+    scale: float = min(preprocess.width / width, preprocess.height / height)
+    return scale
+
+
 def letterbox(picture: Pixels, preprocess: Preprocess) -> tuple[Pixels, Placement]:
     """Resize `picture` (H, W, 3), bilinear, to fit the network's input, centred on padding; return it and its place."""
     height, width = picture.shape[:2]
-    scale = min(preprocess.width / width, preprocess.height / height)
+    scale = letterbox_scale(picture, preprocess)
     scaled_width, scaled_height = max(1, round(width * scale)), max(1, round(height * scale))
     left, top = (preprocess.width - scaled_width) // 2, (preprocess.height - scaled_height) // 2
     boxed = np.full((preprocess.height, preprocess.width, 3), preprocess.padding, np.uint8)
@@ -81,3 +88,10 @@ def to_input(picture: Pixels, preprocess: Preprocess) -> Floats:
     mean, std = np.array(preprocess.mean, np.float32), np.array(preprocess.std, np.float32)
     planes: Floats = ((ordered.astype(np.float32) - mean) / std).transpose(2, 0, 1)[None]
     return np.ascontiguousarray(planes)
+
+
+def to_picture(values: Floats, preprocess: Preprocess) -> Pixels:
+    """Return the RGB picture (H, W, 3) nearest to a network's input (1, 3, H, W), as `to_input` makes it of one."""
+    mean, std = np.array(preprocess.mean, np.float32), np.array(preprocess.std, np.float32)
+    pixels = np.rint(values[0].transpose(1, 2, 0) * std + mean).clip(0, 255).astype(np.uint8)
+    return np.ascontiguousarray(pixels[:, :, ::-1] if preprocess.color == "bgr" else pixels)

@@ -1,8 +1,15 @@
 from __future__ import annotations
 
-import numpy as np
+from pathlib import Path
 
-from nibble.quantize.windows import Windows
+import cv2
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nibble.quantize.pictures import PictureInputs
+from nibble.quantize.windows import Windows, view
+from nibble.yolo.letterbox import letterbox_scale, to_input, to_picture
 from nibble.yolo.spec import Preprocess
 
 PIXELS = Preprocess(20, 12)
@@ -29,19 +36,47 @@ def test_no_windows_leave_the_inputs() -> None:
     assert [id(each) for each in Windows(INPUTS, 0, PIXELS, 0)] == [id(each) for each in INPUTS]
 
 
-def test_windows_hold_what_the_input_holds_or_padding() -> None:
-    facts = Preprocess(20, 12, mean=(10.0, 20.0, 30.0), std=(100.0, 50.0, 25.0))
-    padding = [(facts.padding - mean) / std for mean, std in zip(facts.mean, facts.std, strict=True)]
-    for window in list(Windows([np.full((1, 3, 12, 20), 9, np.float32)], 20, facts, 0))[1:]:
-        low = np.array(padding, np.float32).reshape(1, 3, 1, 1)
-        assert (window <= 9.0001).all()
-        assert (window >= low - 1e-4).all()
-        assert (np.isclose(window, 9)).any()
+def test_windows_hold_what_the_picture_holds_or_padding() -> None:
+    facts = Preprocess(20, 12, "bgr", mean=(10.0, 20.0, 30.0), std=(100.0, 50.0, 25.0))
+    red = np.full((12, 20, 3), (200, 0, 0), np.uint8)
+    for window in list(Windows([to_input(red, facts)], 20, facts, 0))[1:]:
+        shown = to_picture(window, facts)
+        np.testing.assert_allclose(to_input(shown, facts), window, atol=1e-5)
+        assert (shown == red[0, 0]).all(2).any()
+        assert (shown[..., 0] >= min(200, facts.padding)).all()
+        assert (shown[..., 1:] <= facts.padding).all()
 
 
 def test_half_of_the_windows_are_mirrored() -> None:
-    ramp = np.broadcast_to(np.arange(20, dtype=np.float32), (1, 3, 12, 20)) + 1000
-    windows = [window[0, 0] for window in Windows([ramp], 200, PIXELS, 0)]
-    inner = [row[row > 900] for row in (window[6] for window in windows[1:])]
+    ramp = np.broadcast_to(np.arange(20, dtype=np.float32) / 255, (1, 3, 12, 20)) + np.float32(0.6)
+    windows = [np.rint(window[0, 0] * 255) for window in Windows([ramp], 200, PIXELS, 0)]
+    inner = [row[row > 140] for row in (window[6] for window in windows[1:])]
     rising = sum(row[-2] > row[1] for row in inner if len(row) > 3)
     assert 60 < rising < 140
+
+
+def test_windows_of_files_come_from_their_own_resolution(tmp_path: Path) -> None:
+    fine = np.random.default_rng(0).integers(0, 256, (96, 160, 3)).astype(np.uint8)
+    facts = Preprocess(20, 12)
+    for name, picture in (("fine", fine), ("rough", cv2.resize(fine, (20, 12)))):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), picture)
+    sharp, blurred = (
+        list(Windows(PictureInputs([tmp_path / f"{name}.png"], facts), 30, facts, 0)) for name in ("fine", "rough")
+    )
+    np.testing.assert_array_equal(sharp[0], blurred[0])
+    contrast, lost = (np.mean([np.abs(np.diff(each)).mean() for each in some[1:]]) for some in (sharp, blurred))
+    assert contrast > 1.3 * lost
+
+
+@given(
+    st.integers(1, 40), st.integers(1, 40), st.tuples(st.floats(0.1, 3), st.floats(0.1, 3)), st.integers(0, 2**32 - 1)
+)
+def test_a_view_of_any_picture_shows_some_of_it(
+    height: int, width: int, scales: tuple[float, float], seed: int
+) -> None:
+    picture = np.full((height, width, 3), 255, np.uint8)
+    shown = view(picture, PIXELS, (12, 20), scales, np.random.default_rng(seed))
+    assert shown.shape == (12, 20, 3)
+    assert shown.min() >= PIXELS.padding
+    if letterbox_scale(picture, PIXELS) * min(scales) * (min(height, width) - 1) >= 2:
+        assert shown.max() > 250

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from nibble.errors import InputError
 from nibble.ort import session
 from nibble.yolo.detections import Detections, Placement
-from nibble.yolo.letterbox import letterbox, read_picture, to_input
+from nibble.yolo.letterbox import letterbox, read_picture, to_input, to_picture
 from nibble.yolo.spec import Preprocess
 
 sides = st.integers(1, 300)
@@ -81,6 +81,15 @@ def test_channels_are_reordered_before_normalizing() -> None:
     pixel = np.array([[[10, 20, 30]]], np.uint8)
     values = to_input(pixel, Preprocess(1, 1, "bgr", (1, 2, 3), (2, 4, 8)))
     assert values.reshape(3).tolist() == [29 / 2, 18 / 4, 7 / 8]
+
+
+@pytest.mark.parametrize(
+    "facts", [Preprocess(16, 16), Preprocess(16, 16, "bgr", (103.5, 116.3, 123.7), (57.4, 57.1, 58.4))]
+)
+def test_an_input_gives_its_picture_back(facts: Preprocess) -> None:
+    pixels = np.arange(768, dtype=np.int64).reshape(16, 16, 3).astype(np.uint8)
+    assert (to_picture(to_input(pixels, facts), facts) == pixels).all()
+    assert to_picture(np.full((1, 3, 1, 1), 1e6, np.float32), facts).tolist() == [[[255] * 3]]
 
 
 def test_picture_is_read_as_rgb_whatever_its_name(tmp_path: Path) -> None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from nibble.quantize.pictures import Inputs
+from nibble.quantize.windows import view
 from nibble.yolo.detections import Floats
+from nibble.yolo.letterbox import Pixels, letterbox_scale, to_input
 from nibble.yolo.spec import Preprocess
 
 SIDE = 320
@@ -25,25 +26,22 @@ _MOSAICS, _RECOLOURED = 0.5, 0.7
 _GAMMA, _GAIN = 0.25, 0.12
 """Of other colours: the standard deviations of logarithms."""
 
-Pixels = npt.NDArray[np.uint8]
-
 
 class Cuts:
-    """Random cuts of `inputs` [1, 3, H, W] at 0.6 to 1.8 times their scale; the same ones for a `seed`.
+    """Random cuts, for a network with `facts`, of RGB `pictures` [H, W, 3]; the same ones for a `seed`.
 
-    Each is mirrored half of the time, is a mosaic with two more half of the time, and mostly has other colours. The
-    inputs, rounded to whole pixels, lie in a file in `folder`, so memory does not grow with their number. With `whole`,
-    cuts have the size of the inputs, one to a batch.
+    Each shows a picture at 0.6 to 1.8 times the scale of a letterboxed one, and as sharply as the picture itself. It is
+    mirrored half of the time, is a mosaic with two more half of the time, and mostly has other colours. Pictures lie in
+    files in `folder`, so memory does not grow with their number. With `whole`, cuts have the size of the network's
+    inputs, one to a batch.
     """
 
-    def __init__(self, inputs: Inputs, facts: Preprocess, folder: Path, seed: int, whole: bool) -> None:
+    def __init__(self, pictures: Iterable[Pixels], facts: Preprocess, folder: Path, seed: int, whole: bool) -> None:
         self.facts, self.whole = facts, whole
         size = facts.height, facts.width
         self.size = size if whole else (min(SIDE, size[0]), min(SIDE, size[1]))
         self.count = max(1, round(TOGETHER * min(1.0, SIDE**2 / (self.size[0] * self.size[1]))))
-        self.pixels = np.memmap(folder / "pixels", np.uint8, "w+", shape=(len(inputs), *size, 3))
-        for index, values in enumerate(inputs):
-            self.pixels[index] = to_pixels(values[0], facts).transpose(1, 2, 0)
+        self.stored = [_stored(picture, facts, folder / f"{index}.npy") for index, picture in enumerate(pictures)]
         self.random = np.random.default_rng(seed)
         self.order: list[int] = []
 
@@ -55,7 +53,8 @@ class Cuts:
 
     def _cut(self) -> Floats:
         cut = self._recoloured(self._mosaic() if self.random.random() < _MOSAICS else self._warped())
-        return from_pixels(cut.transpose(2, 0, 1), self.facts)
+        values: Floats = to_input(cut, self.facts)[0]
+        return values
 
     def _mosaic(self) -> Pixels:
         cut, first, last = (self._warped() for _ in range(3))
@@ -67,23 +66,10 @@ class Cuts:
     def _warped(self) -> Pixels:
         """Return a cut [H, W, 3] of the next picture."""
         if not self.order:
-            self.order = self.random.permutation(len(self.pixels)).tolist()
-        picture = self.pixels[self.order.pop()]
+            self.order = self.random.permutation(len(self.stored)).tolist()
         scale, aspect = (np.exp(self.random.uniform(*np.log(each))) for each in (_SCALES, _ASPECTS))
-        scales = scale / aspect**0.5, scale * aspect**0.5
-        top, left = (
-            self.random.uniform(*sorted((0.0, each * length - side)))
-            for each, length, side in zip(scales, picture.shape[:2], self.size, strict=True)
-        )
-        cut = cv2.warpAffine(
-            picture,
-            np.array([[scales[1], 0.0, -left], [0.0, scales[0], -top]]),
-            self.size[::-1],
-            flags=cv2.INTER_LINEAR,
-            borderMode=cv2.BORDER_CONSTANT,
-            borderValue=[self.facts.padding] * 3,
-        )
-        return np.asarray(cut[:, ::-1] if self.random.random() < 0.5 else cut, np.uint8).copy()
+        picture = np.load(self.stored[self.order.pop()], mmap_mode="r")
+        return view(picture, self.facts, self.size, (scale / aspect**0.5, scale * aspect**0.5), self.random)
 
     def _recoloured(self, cut: Pixels) -> Pixels:
         if self.random.random() >= _RECOLOURED:
@@ -92,13 +78,10 @@ class Cuts:
         return np.asarray(np.rint(255 * ((cut / np.float32(255)) ** gamma * gain).clip(0, 1)), np.uint8)
 
 
-def to_pixels(values: Floats, facts: Preprocess) -> Pixels:
-    """Return the pixels nearest to inputs [3, H, W] of a network."""
-    mean, std = (np.array(each, np.float32).reshape(3, 1, 1) for each in (facts.mean, facts.std))
-    return np.asarray(np.rint(values * std + mean).clip(0, 255), np.uint8)
-
-
-def from_pixels(pixels: Pixels, facts: Preprocess) -> Floats:
-    """Return the network's inputs [3, H, W] for pixels."""
-    mean, std = (np.array(each, np.float32).reshape(3, 1, 1) for each in (facts.mean, facts.std))
-    return np.asarray((pixels - mean) / std, np.float32)
+def _stored(picture: Pixels, facts: Preprocess, path: Path) -> Path:
+    """Store a picture, no larger than cuts show it, in `path`; return that."""
+    largest = _SCALES[1] * letterbox_scale(picture, facts)
+    if largest < 1:
+        picture = cv2.resize(picture, None, fx=largest, fy=largest, interpolation=cv2.INTER_AREA)
+    np.save(path, picture)
+    return path

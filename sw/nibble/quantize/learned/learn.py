@@ -26,7 +26,7 @@ from nibble.quantize.learned.cuts import Cuts
 from nibble.quantize.learned.distance import head_distance, relative_error
 from nibble.quantize.learned.network import Network
 from nibble.quantize.learned.student import Student
-from nibble.quantize.pictures import Watch
+from nibble.quantize.pictures import Watch, with_pictures
 from nibble.quantize.plan import Plan
 from nibble.quantize.ranges import Params
 from nibble.quantize.weights import Weights
@@ -58,7 +58,8 @@ def learn(
     """
     lesson = _Lesson(model, where)
     with _one_thread(), tempfile.TemporaryDirectory(prefix="nibble-") as folder:
-        cuts = Cuts(windows.inputs, windows.preprocess, Path(folder), windows.seed, lesson.network.has_fixed_size)
+        pictures = (picture for _, picture in with_pictures(windows.inputs, windows.preprocess))
+        cuts = Cuts(pictures, windows.preprocess, Path(folder), windows.seed, lesson.network.has_fixed_size)
         student = Student(lesson.network, plan, params, weights, lesson.spreads(cuts.step()[0]))
         optimizer = torch.optim.Adam(student.groups(), betas=_BETAS)
         for iteration in watch(range(iterations)):

@@ -23,6 +23,7 @@ from nibble.quantize.learned.distance import head_distance  # noqa: E402
 from nibble.quantize.pictures import choose_pictures  # noqa: E402
 from nibble.quantize.quantizer import quantize_file, quantize_model  # noqa: E402
 from nibble.quantize.recipe import IntegerRecipe, load_recipe  # noqa: E402
+from nibble.yolo.letterbox import to_picture  # noqa: E402
 
 WHERE = Path("m.onnx")
 Inputs = Sequence[npt.NDArray[np.float32]]
@@ -107,8 +108,8 @@ def test_heads_come_nearer_to_the_float_networks_on_other_cuts(
 ) -> None:
     model = deep()
     before = quantized(model, inputs, None, weights=weights, **changes)
-    after = quantized(model, inputs, 300, weights=weights, **changes)
-    cuts = Cuts(inputs, PIXELS, tmp_path, 9, whole=True)
+    after = quantized(model, inputs, 600, weights=weights, **changes)
+    cuts = Cuts([to_picture(values, PIXELS) for values in inputs], PIXELS, tmp_path, 9, whole=True)
     others = [batch.numpy() for _ in range(8) for batch in cuts.step()]
     assert distance(model, after, others) < 0.95 * distance(model, before, others)
 
