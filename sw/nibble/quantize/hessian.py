@@ -19,7 +19,7 @@ from onnx import helper
 
 Floats = npt.NDArray[np.float32]
 
-LEAST = 16384
+LEAST = 65536
 """Output positions looked at, over all pictures, at least (where there are so many)."""
 _PER_COLUMN = 4
 """Output positions looked at for each row of the columns, at least."""

@@ -24,7 +24,8 @@ class Windows:
     """All of `inputs` [1, 3, H, W], each followed by `count` random windows of its picture, of the same size.
 
     A window has 0.6 to 1.6 times the scale, and what it enlarges comes from the picture in its own resolution; it lies
-    anywhere, and is mirrored half of the time; the same ones each time.
+    anywhere, and is mirrored half of the time. Beyond the picture it shows that mirrored, no padding: the inputs have
+    their share of that, and more would shift the means that biases are fitted to. The same ones each time.
     """
 
     inputs: Inputs
@@ -45,11 +46,17 @@ class Windows:
 
 
 def view(
-    picture: Pixels, facts: Preprocess, size: tuple[int, int], scales: tuple[float, float], random: np.random.Generator
+    picture: Pixels,
+    facts: Preprocess,
+    size: tuple[int, int],
+    scales: tuple[float, float],
+    random: np.random.Generator,
+    padded: bool = False,
 ) -> Pixels:
-    """Return a random part of `size` (H, W) of an RGB `picture` [H, W, 3], padded, mirrored half of the time.
+    """Return a random part of `size` (H, W) of an RGB `picture` [H, W, 3], mirrored half of the time.
 
-    `scales`, down and across, are relative to that of the picture when letterboxed for a network with `facts`.
+    `scales`, down and across, are relative to that of the picture when letterboxed for a network with `facts`. Around
+    a small picture lies what it shows, mirrored; or padding, if `padded`, which would outweigh it in statistics.
     """
     whole = letterbox_scale(picture, facts)
     down, across = (whole * each for each in scales)
@@ -62,7 +69,7 @@ def view(
         np.array([[across, 0.0, -left], [0.0, down, -top]]),
         size[::-1],
         flags=cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_CONSTANT,
+        borderMode=cv2.BORDER_CONSTANT if padded else cv2.BORDER_REFLECT_101,
         borderValue=[facts.padding] * 3,
     )
     return np.asarray(shown[:, ::-1] if random.random() < 0.5 else shown, np.uint8).copy()

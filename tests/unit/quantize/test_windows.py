@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from nibble.quantize.pictures import PictureInputs
 from nibble.quantize.windows import Windows, view
-from nibble.yolo.letterbox import letterbox_scale, to_input, to_picture
+from nibble.yolo.letterbox import letterbox_scale, to_input
 from nibble.yolo.spec import Preprocess
 
 PIXELS = Preprocess(20, 12)
@@ -36,15 +36,25 @@ def test_no_windows_leave_the_inputs() -> None:
     assert [id(each) for each in Windows(INPUTS, 0, PIXELS, 0)] == [id(each) for each in INPUTS]
 
 
-def test_windows_hold_what_the_picture_holds_or_padding() -> None:
+def test_windows_hold_what_the_picture_holds() -> None:
     facts = Preprocess(20, 12, "bgr", mean=(10.0, 20.0, 30.0), std=(100.0, 50.0, 25.0))
     red = np.full((12, 20, 3), (200, 0, 0), np.uint8)
     for window in list(Windows([to_input(red, facts)], 20, facts, 0))[1:]:
-        shown = to_picture(window, facts)
-        np.testing.assert_allclose(to_input(shown, facts), window, atol=1e-5)
-        assert (shown == red[0, 0]).all(2).any()
-        assert (shown[..., 0] >= min(200, facts.padding)).all()
-        assert (shown[..., 1:] <= facts.padding).all()
+        np.testing.assert_allclose(window, to_input(red, facts), atol=1e-5)
+
+
+def test_beyond_the_picture_lies_padding_or_what_it_shows_mirrored() -> None:
+    ramp = np.repeat(np.arange(0, 200, 10, dtype=np.uint8)[None, :, None], 12, 0).repeat(3, 2)
+    for seed in range(20):
+        padded, mirrored = (
+            view(ramp, PIXELS, (12, 20), (0.5, 0.5), np.random.default_rng(seed), each)[..., 0]
+            for each in (True, False)
+        )
+        inside = padded != PIXELS.padding
+        assert 40 <= inside.sum() < 100
+        assert (mirrored[6] != PIXELS.padding).any()
+        assert np.abs(np.diff(mirrored[6].astype(int))).max() <= 20
+        assert (np.abs(np.diff(np.sign(np.diff(mirrored[6].astype(int))))) > 0).any()
 
 
 def test_half_of_the_windows_are_mirrored() -> None:
@@ -69,14 +79,18 @@ def test_windows_of_files_come_from_their_own_resolution(tmp_path: Path) -> None
 
 
 @given(
-    st.integers(1, 40), st.integers(1, 40), st.tuples(st.floats(0.1, 3), st.floats(0.1, 3)), st.integers(0, 2**32 - 1)
+    st.integers(1, 40),
+    st.integers(1, 40),
+    st.tuples(st.floats(0.1, 3), st.floats(0.1, 3)),
+    st.integers(0, 2**32 - 1),
+    st.booleans(),
 )
 def test_a_view_of_any_picture_shows_some_of_it(
-    height: int, width: int, scales: tuple[float, float], seed: int
+    height: int, width: int, scales: tuple[float, float], seed: int, padded: bool
 ) -> None:
     picture = np.full((height, width, 3), 255, np.uint8)
-    shown = view(picture, PIXELS, (12, 20), scales, np.random.default_rng(seed))
+    shown = view(picture, PIXELS, (12, 20), scales, np.random.default_rng(seed), padded)
     assert shown.shape == (12, 20, 3)
-    assert shown.min() >= PIXELS.padding
+    assert shown.min() >= PIXELS.padding if padded else shown.min() == 255
     if letterbox_scale(picture, PIXELS) * min(scales) * (min(height, width) - 1) >= 2:
         assert shown.max() > 250

@@ -21,8 +21,9 @@ TOGETHER = 4
 """Cuts whose gradients make a step; of larger ones, as many as have about as many pixels."""
 _SCALES = (0.6, 1.8)
 _ASPECTS = (0.8, 1.25)
-_MOSAICS, _RECOLOURED = 0.5, 0.7
-"""Of the cuts: how many have others in two corners, and how many other colours."""
+_PADDED, _MOSAICS, _RECOLOURED = 0.5, 0.5, 0.7
+"""Of the cuts: how many have padding around small pictures (others show them mirrored), others in two corners, and
+other colours."""
 _GAMMA, _GAIN = 0.25, 0.12
 """Of other colours: the standard deviations of logarithms."""
 
@@ -69,7 +70,8 @@ class Cuts:
             self.order = self.random.permutation(len(self.stored)).tolist()
         scale, aspect = (np.exp(self.random.uniform(*np.log(each))) for each in (_SCALES, _ASPECTS))
         picture = np.load(self.stored[self.order.pop()], mmap_mode="r")
-        return view(picture, self.facts, self.size, (scale / aspect**0.5, scale * aspect**0.5), self.random)
+        scales = scale / aspect**0.5, scale * aspect**0.5
+        return view(picture, self.facts, self.size, scales, self.random, self.random.random() < _PADDED)
 
     def _recoloured(self, cut: Pixels) -> Pixels:
         if self.random.random() >= _RECOLOURED:
